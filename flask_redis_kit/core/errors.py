@@ -1,0 +1,88 @@
+"""Every error the kit raises.
+
+::
+
+    RedisKitError
+    ├── ConfigError (ValueError)            a setting is wrong: names the key, the value and the cure
+    ├── NotInitialized (RuntimeError)       no app, or init_app was not called
+    ├── CodecError (TypeError)              a value that can't be stored, or bytes that can't be read
+    ├── EmbeddedError (RuntimeError)        the embedded server can't be found, started or joined
+    ├── ServerError (redis.ConnectionError) the server can't serve us
+    │   ├── ServerUnavailable               nothing answers, or the connection broke
+    │   │   ├── ReplyTimeout (redis.TimeoutError)   connected, but no reply in time
+    │   │   ├── PoolExhausted               all connections are in use
+    │   │   └── CircuitOpen                 it failed just now; not asked again yet
+    │   ├── ServerRefused                   wrong password, user, database or TLS
+    │   └── ServerTooOld                    older than Redis 7.0 or Valkey 7.2
+    └── CrossSlotError (ValueError)         keys of one atomic step lie in different Cluster slots
+
+Errors of one feature live in that feature and derive from ``RedisKitError`` too.
+"""
+
+from __future__ import annotations
+
+import redis.exceptions
+
+
+class RedisKitError(Exception):
+    """Base of all errors of the kit."""
+
+
+class ConfigError(RedisKitError, ValueError):
+    """A setting is wrong. ``key`` is the name of the setting, where there is one."""
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class NotInitialized(RedisKitError, RuntimeError):
+    """The kit was used without an application that it was initialised with."""
+
+
+class CodecError(RedisKitError, TypeError):
+    """A value that the codec doesn't know, or stored bytes that it can't read."""
+
+
+class EmbeddedError(RedisKitError, RuntimeError):
+    """The embedded server can't be found, started or joined."""
+
+
+class ServerError(RedisKitError, redis.exceptions.ConnectionError):
+    """The server can't serve us. ``address`` names it without any secret."""
+
+    def __init__(self, message: str, *, address: str = "") -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class ServerUnavailable(ServerError):
+    """Nothing answers at the address, or the connection broke."""
+
+
+class ReplyTimeout(ServerUnavailable, redis.exceptions.TimeoutError):
+    """The server took the command but its reply did not come in time: it may have run."""
+
+
+class PoolExhausted(ServerUnavailable):
+    """All connections of the pool were in use for the whole wait."""
+
+
+class CircuitOpen(ServerUnavailable):
+    """The server failed just now, so it is not asked again before ``retry_after`` seconds."""
+
+    def __init__(self, message: str, *, address: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, address=address)
+        self.retry_after = retry_after
+
+
+class ServerRefused(ServerError):
+    """The server is there and says no: password, user, database or TLS."""
+
+
+class ServerTooOld(ServerError):
+    """The server is older than the kit supports."""
+
+
+class CrossSlotError(RedisKitError, ValueError):
+    """Keys that must change together lie in different Cluster slots."""
