@@ -1,0 +1,1 @@
+"""What the tests run on: real servers, a counting proxy, certificates, the key-leak check."""

@@ -1,0 +1,56 @@
+"""The key-leak check: what the kit leaves in the server is declared, and goes away by itself."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from typing import Protocol, cast
+
+import redis
+
+PREFIX = b"frk:"
+
+
+class Spec(Protocol):
+    """The part of ``flask_redis_kit.core.keys.KeySpec`` that is needed here."""
+
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def ttl(self) -> str | None: ...
+
+
+def declared_keyspace() -> tuple[Spec, ...] | None:
+    """What the built-in features declare; None while the kit has no such list."""
+    try:
+        kit = importlib.import_module("flask_redis_kit.kit")
+    except ImportError as error:
+        if not (error.name or "").startswith("flask_redis_kit"):
+            raise
+        return None
+    declare = getattr(kit, "builtin_keyspace", None)
+    return tuple(cast("Iterable[Spec]", declare())) if declare else None
+
+
+def unexpected_persistent_keys(client: redis.Redis, specs: Iterable[Spec]) -> list[bytes]:
+    """The kit's keys (of the client's database) that no spec allows.
+
+    Those are the keys without a TTL that no spec with ``ttl=None`` describes, and, TTL or not,
+    those that match no spec at all.
+    """
+    specs = tuple(specs)
+    known = [_regex(spec.pattern) for spec in specs]
+    persistent = [_regex(spec.pattern) for spec in specs if spec.ttl is None]
+    unexpected = []
+    for key in sorted(client.scan_iter(match=PREFIX + b"*", count=1000)):
+        allowed = known if client.pttl(key) != -1 else persistent
+        if not any(regex.fullmatch(key) for regex in allowed):
+            unexpected.append(key)
+    return unexpected
+
+
+def _regex(pattern: str) -> re.Pattern[bytes]:
+    """``<placeholders>`` match anything, the rest matches itself."""
+    parts = re.split(r"<[^<>]*>", pattern)
+    return re.compile(b".+".join(re.escape(part.encode()) for part in parts), re.DOTALL)
