@@ -9,6 +9,7 @@
     ├── EmbeddedError (RuntimeError)        the embedded server can't be found, started or joined
     ├── ServerError (redis.ConnectionError) the server can't serve us
     │   ├── ServerUnavailable               nothing answers, or the connection broke
+    │   │   ├── ConnectTimeout (redis.TimeoutError) no connection in time: nothing was sent
     │   │   ├── ReplyTimeout (redis.TimeoutError)   connected, but no reply in time
     │   │   ├── PoolExhausted               all connections are in use
     │   │   └── CircuitOpen                 it failed just now; not asked again yet
@@ -57,11 +58,22 @@ class ServerError(RedisKitError, redis.exceptions.ConnectionError):
 
 
 class ServerUnavailable(ServerError):
-    """Nothing answers at the address, or the connection broke."""
+    """Nothing answers at the address, or the connection broke.
+
+    ``maybe_sent``: the command may have reached the server.
+    """
+
+    maybe_sent = False
+
+
+class ConnectTimeout(ServerUnavailable, redis.exceptions.TimeoutError):
+    """No connection in time: nothing was sent."""
 
 
 class ReplyTimeout(ServerUnavailable, redis.exceptions.TimeoutError):
     """The server took the command but its reply did not come in time: it may have run."""
+
+    maybe_sent = True
 
 
 class PoolExhausted(ServerUnavailable):

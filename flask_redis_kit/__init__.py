@@ -1,0 +1,37 @@
+"""One Redis extension for Flask: connection, cache, rate limits, sessions, events and a queue."""
+
+from flask_redis_kit.cache import cache_result
+from flask_redis_kit.core.errors import (
+    CircuitOpen,
+    CodecError,
+    ConfigError,
+    CrossSlotError,
+    NotInitialized,
+    RedisKitError,
+    ServerError,
+    ServerUnavailable,
+)
+from flask_redis_kit.core.feature import Context, Feature
+from flask_redis_kit.core.keys import KeySpec
+from flask_redis_kit.kit import RedisKit
+from flask_redis_kit.ratelimit import RateLimitExceeded, rate_limit
+from flask_redis_kit.sessions import RedisSessionInterface
+
+__all__ = [
+    "CircuitOpen",
+    "CodecError",
+    "ConfigError",
+    "Context",
+    "CrossSlotError",
+    "Feature",
+    "KeySpec",
+    "NotInitialized",
+    "RateLimitExceeded",
+    "RedisKit",
+    "RedisKitError",
+    "RedisSessionInterface",
+    "ServerError",
+    "ServerUnavailable",
+    "cache_result",
+    "rate_limit",
+]

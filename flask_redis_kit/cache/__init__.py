@@ -1,0 +1,5 @@
+"""The cache: tagged, never stale after an invalidation, one round trip a hit."""
+
+from flask_redis_kit.cache.feature import CacheFeature, cache_result
+
+__all__ = ["CacheFeature", "cache_result"]

@@ -1,0 +1,123 @@
+"""``flask redis``: the connection and, from each feature, its own commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+
+from flask_redis_kit.core import health
+from flask_redis_kit.core.failure import FAILURES
+from flask_redis_kit.core.feature import Feature
+
+if TYPE_CHECKING:
+    from flask_redis_kit.kit import KitState
+
+
+def install_commands(app: Flask, kit_name: str, features: Sequence[Feature[Any, Any]]) -> None:
+    """Add ``flask redis`` (or ``flask redis-<name>`` for a kit with another name) to an app."""
+    group = AppGroup(
+        "redis" if kit_name == "default" else f"redis-{kit_name}",
+        help="The application's Redis: connection, features, keys.",
+    )
+    for command in _commands(kit_name):
+        group.add_command(command)
+    for feature in features:
+        for command in feature.commands():
+            group.add_command(command)
+    app.cli.add_command(group)
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as aligned columns."""
+    if not rows:
+        return
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _state(kit_name: str) -> KitState:
+    state: KitState = current_app.extensions["redis_kit"][kit_name]
+    return state
+
+
+def _commands(kit_name: str) -> list[click.Command]:
+    @click.command("ping")
+    def ping() -> None:
+        """Ask each server for an answer; exit code 1 if one gives none."""
+        failed = False
+        for wire in _state(kit_name).wires():
+            found = health.check(wire)
+            failed = failed or not found.ok
+            if found.ok:
+                click.echo(
+                    f"{found.address}: {found.server} {found.version} answers in "
+                    f"{found.latency_ms} ms"
+                )
+            else:
+                click.echo(f"{found.address}: {found.error}", err=True)
+        if failed:
+            raise SystemExit(1)
+
+    @click.command("info")
+    @click.option("--json", "as_json", is_flag=True, help="For programs.")
+    def info(as_json: bool) -> None:
+        """Show each server, and warn of settings that lose data."""
+        state = _state(kit_name)
+        found = [health.check(wire) for wire in state.wires()]
+        if as_json:
+            click.echo(json.dumps([server.as_dict() for server in found], indent=2))
+        else:
+            for server in found:
+                facts = server.as_dict()
+                table([(name, str(value)) for name, value in facts.items() if value is not None])
+        if all(server.ok for server in found):
+            _warn(state)
+        else:
+            raise SystemExit(1)
+
+    @click.command("config")
+    def config() -> None:
+        """Show the effective settings, secrets masked, and where each came from."""
+        state = _state(kit_name)
+        rows = [("setting", "value", "from")]
+        rows += [(item.key, item.value, item.source) for item in state.settings]
+        table(rows)
+        click.echo(f"\nnamespace: {state.keys.namespace}")
+        click.echo(f"server:    {state.connectors.get().address}")
+
+    @click.command("features")
+    def features() -> None:
+        """List the features, on or off, and the server each one uses."""
+        state = _state(kit_name)
+        rows = [("feature", "state", "server")]
+        for name, context in state.contexts.items():
+            switched = "on" if context.config.enabled else "off"
+            rows.append((name, switched, context.wire.connector.address))
+        table(rows)
+
+    @click.command("keys")
+    def keys() -> None:
+        """List every kind of key that the features write."""
+        rows = [("pattern", "type", "expires", "meaning")]
+        for feature in _state(kit_name).features.values():
+            rows += [(s.pattern, s.type, s.ttl or "never", s.meaning) for s in feature.keyspace]
+        table(rows)
+
+    return [ping, info, config, features, keys]
+
+
+def _warn(state: KitState) -> None:
+    for name, context in state.contexts.items():
+        try:
+            warnings = list(state.features[name].check(context))
+        except FAILURES as error:
+            warnings = [f"could not be checked: {error}"]
+        for warning in warnings:
+            click.secho(f"warning: {name}: {warning}", fg="yellow", err=True)

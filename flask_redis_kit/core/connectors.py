@@ -1,0 +1,168 @@
+"""The servers of one application: settings become connectors, one per URL."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import redis
+from werkzeug.utils import import_string
+
+from flask_redis_kit.core.config import CoreConfig, convert
+from flask_redis_kit.core.connection import ConnectionSettings, Connector
+from flask_redis_kit.core.embedded import EmbeddedServer
+from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.fork import renew_in_child
+from flask_redis_kit.core.url import Endpoint, parse
+
+# what a URL's query or REDIS_OPTIONS may say that we act on; the rest goes to redis-py as it is
+_OURS: Mapping[str, tuple[str, Any]] = {
+    "max_connections": ("max_connections", int),
+    "socket_timeout": ("socket_timeout", float | None),
+    "socket_connect_timeout": ("socket_connect_timeout", float),
+    "timeout": ("pool_timeout", float),
+    "health_check_interval": ("health_check_interval", float),
+    "decode_responses": ("decode_responses", bool),
+    "client_name": ("client_name", str),
+}
+
+
+class Connectors:
+    """One connector per URL, made when first asked for; nothing connects before a command."""
+
+    def __init__(self, core: CoreConfig, embedded_directory: Path) -> None:
+        self._core = core
+        self._embedded_directory = embedded_directory
+        self._lock = threading.Lock()
+        self._by_settings: list[tuple[ConnectionSettings, Connector]] = []
+        self._embedded: list[EmbeddedServer] = []
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: the lock may be held by a thread that doesn't exist here."""
+        self._lock = threading.Lock()
+
+    def get(self, url: str | None = None) -> Connector:
+        """The connector of the application's server, or of the one at ``url``. No I/O.
+
+        Raises ``ConfigError`` for a URL or an option that can't be right.
+        """
+        settings = settings_from(self._core, url)
+        with self._lock:
+            for known, connector in self._by_settings:
+                if known == settings:
+                    return connector
+            connector = Connector(settings, embedded_server=self._server_for(settings.endpoint))
+            self._by_settings.append((settings, connector))
+            return connector
+
+    def close(self) -> None:
+        """Close all connections and let go of embedded servers."""
+        with self._lock:
+            for _, connector in self._by_settings:
+                connector.close()
+            for server in self._embedded:
+                server.release()
+
+    def _server_for(self, endpoint: Endpoint) -> EmbeddedServer | None:
+        if endpoint.kind != "embedded":
+            return None
+        if endpoint.option("private", False):
+            server = EmbeddedServer(None, private=True)
+        else:
+            server = EmbeddedServer(endpoint.path or self._embedded_directory)
+        self._embedded.append(server)
+        return server
+
+
+def settings_from(core: CoreConfig, url: str | None = None) -> ConnectionSettings:
+    """The settings of one server: the URL's query beats flat keys, which beat REDIS_OPTIONS."""
+    given = url or core.url
+    endpoint = parse(given) if given else _flat_endpoint(core)
+    if given and url is None:
+        endpoint = _completed(endpoint, core, given)
+    values: dict[str, Any] = {
+        "max_connections": core.max_connections,
+        "socket_timeout": core.socket_timeout,
+        "socket_connect_timeout": core.socket_connect_timeout,
+        "pool_timeout": core.pool_timeout,
+        "health_check_interval": core.health_check_interval,
+        "decode_responses": core.decode_responses,
+        "client_name": core.client_name,
+        "maintenance_notifications": core.maintenance_notifications,
+        "breaker_failures": core.breaker_failures,
+        "breaker_open_seconds": core.breaker_open_seconds,
+        "client_class": _client_class(core.client_class),
+    }
+    extra: dict[str, Any] = {}
+    defaults = CoreConfig()
+    for name, value in core.options.items():
+        if name in _OURS:
+            field, kind = _OURS[name]
+            if values[field] == getattr(defaults, field):  # a flat key beats REDIS_OPTIONS
+                values[field] = convert(value, kind, f"REDIS_OPTIONS[{name!r}]")
+        else:
+            extra[name] = value
+    for name, value in endpoint.options:
+        if name in _OURS:
+            values[_OURS[name][0]] = value
+        elif name != "private":
+            extra[name] = value
+    return ConnectionSettings(endpoint=endpoint, extra=extra, **values)
+
+
+def _flat_endpoint(core: CoreConfig) -> Endpoint:
+    if core.unix_socket_path:
+        return Endpoint(
+            "unix",
+            path=core.unix_socket_path,
+            db=core.db or 0,
+            username=core.username,
+            password=core.password,
+        )
+    return Endpoint(
+        "tcp",
+        tls=core.ssl,
+        hosts=((core.host or "localhost", _port(core.port)),),
+        db=core.db or 0,
+        username=core.username,
+        password=core.password,
+    )
+
+
+def _port(port: int | None) -> int:
+    if port is None:
+        return 6379
+    if not 0 < port < 65536:
+        raise ConfigError(f"REDIS_PORT={port} is no port: 1 to 65535.", key="REDIS_PORT")
+    return port
+
+
+def _completed(endpoint: Endpoint, core: CoreConfig, url: str) -> Endpoint:
+    """The flat keys fill in what a URL leaves open; what the URL says, wins."""
+    if endpoint.kind == "embedded":
+        return endpoint
+    says_db = re.search(r"[?&]db=", url) or (
+        endpoint.kind == "tcp" and re.match(r"[^:]+://[^/?#]*/\d", url)
+    )
+    return replace(
+        endpoint,
+        username=endpoint.username if endpoint.username is not None else core.username,
+        password=endpoint.password if endpoint.password is not None else core.password,
+        db=endpoint.db if says_db or core.db is None else core.db,
+    )
+
+
+def _client_class(given: object) -> type[redis.Redis]:
+    if given is None:
+        return redis.Redis
+    found = import_string(given) if isinstance(given, str) else given
+    if not (isinstance(found, type) and issubclass(found, redis.Redis)):
+        raise ConfigError(
+            f"REDIS_CLASS={given!r} is no subclass of redis.Redis.", key="REDIS_CLASS"
+        )
+    return found

@@ -1,0 +1,212 @@
+"""Connections that say what is wrong: the address, the reason and the cure, never a secret."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import ssl
+from typing import Any
+
+import redis.exceptions as redis_errors
+
+from flask_redis_kit.core.errors import (
+    ConnectTimeout,
+    EmbeddedError,
+    ReplyTimeout,
+    ServerError,
+    ServerRefused,
+    ServerTooOld,
+    ServerUnavailable,
+)
+
+OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+
+
+class Diagnosis:
+    """Mixed into redis-py's connections: translates connect errors and refuses old servers."""
+
+    _sock: Any
+    _parser: Any
+    handshake_metadata: Any
+    _poller: Any = None
+    _polled: Any = None
+
+    def is_stale(self) -> bool:
+        """True if the server closed the connection, or bytes that nobody asked for wait on it."""
+        sock = self._sock
+        if self._polled is not sock:
+            self._poller = select.poll()
+            self._poller.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+            self._polled = sock
+        if self._poller.poll(0):
+            return True
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        reader = getattr(self._parser, "_reader", None)
+        return bool(reader is not None and hasattr(reader, "has_data") and reader.has_data())
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Connect and shake hands; every failure is a ``ServerError`` that names the cure."""
+        if self._sock:
+            return
+        try:
+            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        except (ServerError, EmbeddedError):
+            raise
+        except (redis_errors.RedisError, OSError) as error:
+            raise self._diagnosed(error) from error
+
+    def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """The handshake, and the check that the server is new enough."""
+        try:
+            super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        except redis_errors.ResponseError as error:
+            if "unknown command" in str(error).lower() and "HELLO" in str(error):
+                raise self._too_old("a version before 6.0") from error
+            raise
+        self._refuse_old(self._server_version())
+
+    def _server_version(self) -> tuple[str, str]:
+        hello = self.handshake_metadata
+        if isinstance(hello, list):
+            hello = dict(zip(hello[::2], hello[1::2], strict=False))
+        if isinstance(hello, dict):
+            facts = {_text(name): _text(value) for name, value in hello.items()}
+            return facts.get("server", "redis"), facts.get("version", "")
+        # RESP2 without HELLO: ask once per connection
+        self.send_command("INFO", "server", check_health=False)  # type: ignore[attr-defined]
+        info = _text(self.read_response())  # type: ignore[attr-defined]
+        for server, field in (("valkey", "valkey_version"), ("redis", "redis_version")):
+            found = re.search(rf"^{field}:(\S+)", info, re.MULTILINE)
+            if found:
+                return server, found[1]
+        return "redis", ""
+
+    def _refuse_old(self, found: tuple[str, str]) -> None:
+        server, version = found
+        digits = re.match(r"(\d+)\.(\d+)", version)
+        oldest = OLDEST.get(server)
+        if digits and oldest and (int(digits[1]), int(digits[2])) < oldest:
+            raise self._too_old(f"{server} {version}")
+
+    def _too_old(self, what: str) -> ServerTooOld:
+        return ServerTooOld(
+            f"The server at {self.address} is {what}; flask_redis_kit needs Redis 7.0, "
+            "Valkey 7.2, or newer.",
+            address=self.address,
+        )
+
+    @property
+    def address(self) -> str:
+        """Where this connection goes, without any secret."""
+        return str(self._host_error())  # type: ignore[attr-defined]
+
+    def _diagnosed(self, error: Exception) -> ServerError:
+        at = self.address
+        text = str(error)
+        cause = _ssl_error(error)
+        if cause is not None:
+            return ServerRefused(f"TLS to {at} failed: {_tls_cure(cause)}", address=at)
+        if isinstance(error, redis_errors.AuthenticationError):
+            return ServerRefused(
+                f"The server at {at} refused the user or password ({text}). Check REDIS_USERNAME "
+                "and REDIS_PASSWORD, or the user:password@ part of REDIS_URL.",
+                address=at,
+            )
+        if isinstance(error, redis_errors.BusyLoadingError):
+            return ServerUnavailable(f"The server at {at} is loading its data.", address=at)
+        if isinstance(error, redis_errors.NoPermissionError):
+            return ServerRefused(f"The server at {at} allows this user too little: {text}", address=at)
+        if isinstance(error, redis_errors.ResponseError):
+            return self._refused_command(text)
+        if isinstance(error, redis_errors.TimeoutError | TimeoutError):
+            return ConnectTimeout(
+                f"No Redis or Valkey server answers at {at} in time. Is the address right, and is "
+                "it reachable from here? REDIS_SOCKET_CONNECT_TIMEOUT sets the wait. "
+                "To try without a server, set REDIS_URL=embedded://",
+                address=at,
+            )
+        return ServerUnavailable(self._unreachable(error, text), address=at)
+
+    def _refused_command(self, text: str) -> ServerError:
+        at = self.address
+        if "DB index" in text or "SELECT is not allowed" in text:
+            return ServerRefused(
+                f"The server at {at} has no database {getattr(self, 'db', '?')} ({text}). Use a "
+                "lower number in REDIS_DB or at the end of REDIS_URL; a server has 16 unless it "
+                "is configured otherwise.",
+                address=at,
+            )
+        if "NOAUTH" in text or "Authentication required" in text:
+            return ServerRefused(
+                f"The server at {at} wants a password. Set REDIS_PASSWORD, or write "
+                "redis://:password@host into REDIS_URL.",
+                address=at,
+            )
+        return ServerRefused(f"The server at {at} refused the connection: {text}", address=at)
+
+    def _unreachable(self, error: Exception, text: str) -> str:
+        at = self.address
+        if isinstance(error.__context__, socket.gaierror):
+            return f"The host name in {at} can't be resolved. Check REDIS_URL."
+        if "Connection closed by server" in text or "reset by peer" in text:
+            return (
+                f"The server at {at} closed the connection at once. Does it expect TLS? Then the "
+                "URL begins with rediss://"
+            )
+        return (
+            f"No Redis or Valkey server answers at {at} ({_reason(error)}). Start one there, set "
+            "REDIS_URL to where it is, or set REDIS_URL=embedded:// to try without a server."
+        )
+
+
+def read_error(error: Exception, address: str) -> ServerError:
+    """An error of sending or reading on a live connection, as one of ours."""
+    if isinstance(error, ServerError):
+        return error
+    if isinstance(error, redis_errors.TimeoutError | TimeoutError):
+        return ReplyTimeout(
+            f"{address} did not reply in time; the command may have run. REDIS_SOCKET_TIMEOUT "
+            "sets the wait.",
+            address=address,
+        )
+    broken = ServerUnavailable(f"The connection to {address} broke: {error}", address=address)
+    broken.maybe_sent = True
+    return broken
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _tls_cure(error: ssl.SSLError) -> str:
+    text = getattr(error, "verify_message", "") or error.reason or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if "match" in text.lower():
+            return (
+                f"the certificate is for another name ({text}). Use the name in the certificate, "
+                "or ssl_check_hostname=false if you know why it differs."
+            )
+        return (
+            f"the certificate can't be trusted ({text}). Give the authority that signed it with "
+            "?ssl_ca_certs=/path/to/ca.pem"
+        )
+    if "CERTIFICATE_REQUIRED" in text.upper() or "HANDSHAKE_FAILURE" in text.upper():
+        return f"the server wants a client certificate ({text}): ssl_certfile and ssl_keyfile."
+    if "WRONG_VERSION" in text.upper() or "RECORD_LAYER" in text.upper():
+        return f"the server does not speak TLS ({text}). Use redis:// instead of rediss://"
+    return text
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__context__ or error
+    return getattr(cause, "strerror", None) or str(cause)

@@ -1,0 +1,131 @@
+"""A blocking connection pool with a cheap check that a pooled connection is clean and alive.
+
+redis-py's ``BlockingConnectionPool`` does the same with several locks, callbacks and a metrics
+record per lease; here a lease costs a semaphore, a deque and one ``poll``. It stays a redis-py pool,
+so the user's ``redis.Redis`` runs on it. A connection with unread data on it, or one that the
+server has closed, is never handed out: it is connected anew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import Any
+
+from redis import ConnectionPool
+from redis.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from flask_redis_kit.core.errors import PoolExhausted, ServerUnavailable
+
+
+class Pool(ConnectionPool):
+    """At most ``max_connections`` connections; a caller waits up to ``wait`` seconds for one."""
+
+    def __init__(self, *, wait: float = 0.2, max_connections: int = 50, **kwargs: Any) -> None:
+        self._wait = wait
+        self._idle: deque[AbstractConnection] = deque()
+        self._all: list[AbstractConnection] = []
+        super().__init__(max_connections=max_connections, **kwargs)  # type: ignore[no-untyped-call]
+
+    def reset(self) -> None:
+        """Forget every connection (redis-py calls it in a forked child, too)."""
+        self._lock = threading.RLock()
+        self._idle = deque()
+        self._all = []
+        self._slots = threading.Semaphore(self.max_connections)
+        self._available_connections = []
+        self._in_use_connections = set()
+        self._created_connections = 0
+        self.pid = os.getpid()
+
+    def get_connection(
+        self, command_name: object = None, *keys: object, **options: object
+    ) -> AbstractConnection:
+        """A connection that is connected and has nothing unread on it.
+
+        Raises ``PoolExhausted`` after the wait, ``ServerUnavailable`` when it can't connect.
+        """
+        if self.pid != os.getpid():
+            self._checkpid()  # type: ignore[no-untyped-call]
+        if not self._slots.acquire(timeout=self._wait):
+            raise PoolExhausted(
+                f"All {self.max_connections} connections are in use, and none came back within "
+                f"{self._wait} s. Raise REDIS_MAX_CONNECTIONS, or look for a connection that is "
+                "kept (a pipeline or pub/sub that isn't closed)."
+            )
+        try:
+            connection = self._idle.pop() if self._idle else self._make()
+        except IndexError:  # another thread took the last idle one
+            connection = self._make()
+        except BaseException:
+            self._slots.release()
+            raise
+        try:
+            self._make_ready(connection)
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+    def _make(self) -> AbstractConnection:
+        connection: AbstractConnection = self.connection_class(**self.connection_kwargs)
+        with self._lock:
+            self._all.append(connection)
+        return connection
+
+    @staticmethod
+    def _make_ready(connection: Any) -> None:
+        if connection._sock is None:
+            connection.connect()
+        elif connection.is_stale():
+            connection.disconnect()
+            connection.connect()
+        if connection.health_check_interval:
+            try:
+                connection.check_health()
+            except RedisConnectionError:
+                connection.disconnect()
+                connection.connect()
+
+    def release(self, connection: Any) -> None:
+        """Give a connection back."""
+        if connection.pid != os.getpid():
+            # it belongs to the parent of this process: closing our copy harms nothing there
+            connection.disconnect()
+            return
+        if connection.should_reconnect():
+            connection.disconnect()
+        self._idle.append(connection)
+        self._slots.release()
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the connections; each connects again when it is used again."""
+        self._checkpid()  # type: ignore[no-untyped-call]
+        with self._lock:
+            connections = list(self._all if inuse_connections else self._idle)
+        for connection in connections:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """The same as ``disconnect()``."""
+        self.disconnect()
+
+    @property
+    def in_use(self) -> int:
+        """How many connections are handed out now."""
+        return max(0, len(self._all) - len(self._idle))
+
+    def get_connection_count(self) -> list[tuple[int, dict[str, str]]]:
+        """Idle and used connections, as redis-py's metrics ask for them."""
+        return [(len(self._idle), {"state": "idle"}), (self.in_use, {"state": "used"})]
+
+    def _get_free_connections(self) -> set[Any]:
+        return set(self._idle)
+
+    def _get_in_use_connections(self) -> set[Any]:
+        return set(self._all) - set(self._idle)
+
+
+__all__ = ["Pool", "ServerUnavailable"]

@@ -1,0 +1,246 @@
+"""The request batch: what one request has pending, what it has deferred, and when both are sent.
+
+Pending are read-only look-ups that the request will need if it needs anything (its session, its
+cached page). They go out with the first Exchange that is needed now. Deferred are writes nobody
+waits for; they go out together at the end. A request that needs nothing sends nothing.
+The batch lives in the WSGI environ of its request, so threads that share the request share it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from flask import Flask, Request, globals, has_request_context, request  # noqa: A004  # flask's
+
+from flask_redis_kit.core.exchange import Exchange, Outcome
+from flask_redis_kit.core.wire import Wire
+
+T = TypeVar("T")
+PLAN = "__redis_kit_plan__"
+_ENVIRON = "flask_redis_kit.batch."
+
+
+class Pending(Generic[T]):
+    """A look-up that is not sent before it, or anything else, is needed."""
+
+    __slots__ = ("_batch", "exchange", "outcome", "wire")
+
+    def __init__(self, batch: RequestBatch, wire: Wire, exchange: Exchange[T]) -> None:
+        self._batch = batch
+        self.wire = wire
+        self.exchange = exchange
+        self.outcome: Outcome[T] | None = None
+
+    def result(self) -> T:
+        """Its value; sends what is pending if it wasn't sent yet. Raises its error."""
+        if self.outcome is None:
+            self._batch.settle(self)
+        assert self.outcome is not None  # noqa: S101  # settle() always sets it
+        return self.outcome.result()
+
+
+class Deferred(Generic[T]):
+    """A write that waits for the end of the request; ``outcome`` is None until it was sent."""
+
+    __slots__ = ("done", "exchange", "outcome", "when", "wire")
+
+    def __init__(
+        self,
+        wire: Wire,
+        exchange: Exchange[T],
+        done: Callable[[Outcome[T]], None] | None,
+        when: Callable[[], bool] | None,
+    ) -> None:
+        self.wire = wire
+        self.exchange = exchange
+        self.done = done
+        self.when = when
+        self.outcome: Outcome[T] | None = None
+
+
+class RequestBatch:
+    """What one request has pending and deferred. Thread-safe."""
+
+    def __init__(self, planner: Callable[[RequestBatch], None] | None = None) -> None:
+        self._lock = threading.RLock()
+        self._planner = planner
+        self._pending: list[Pending[Any]] = []
+        self._deferred: list[Deferred[Any]] = []
+        self._planned: dict[object, Pending[Any]] = {}
+        self._entered: set[object] = set()
+        self.finished = False
+        self.trips = 0
+        """Round trips of this request so far."""
+        self.notes: dict[str, Any] = {}
+        """What features remember for the length of the request, by feature name."""
+
+    def prefetch(self, wire: Wire, exchange: Exchange[T]) -> Pending[T]:
+        """Register a read-only look-up; it is sent with the first Exchange needed."""
+        pending = Pending(self, wire, exchange)
+        with self._lock:
+            self._pending.append(pending)
+        return pending
+
+    def plan(self, owner: object, wire: Wire, exchange: Exchange[Any]) -> None:
+        """Register a look-up for a decorator that is going to ask for it by ``planned``."""
+        self._planned[owner] = self.prefetch(wire, exchange)
+
+    def planned(self, owner: object) -> Pending[Any] | None:
+        """The look-up planned for ``owner``, once, if it was sent and still holds."""
+        pending = self._planned.pop(owner, None)
+        if pending is None:
+            return None
+        if pending.outcome is None:
+            with self._lock:
+                if pending in self._pending:
+                    self._pending.remove(pending)
+            return None
+        return pending
+
+    def call(self, wire: Wire, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
+        """Send now, in one trip: all that is pending here, the features' own earlier writes, these."""
+        with self._lock:
+            self._run_planner()
+            features = {exchange.feature for exchange in exchanges}
+            if any(not exchange.read_only for exchange in exchanges):
+                self._forget_plans(features)
+            earlier = [d for d in self._deferred if d.wire is wire and d.exchange.feature in features]
+            return self._send(wire, earlier, exchanges)
+
+    def settle(self, pending: Pending[Any]) -> None:
+        """Send all that is pending on this look-up's wire, and it with them."""
+        with self._lock:
+            if pending.outcome is None:
+                self._run_planner()
+                if pending not in self._pending:
+                    self._pending.append(pending)
+                feature = pending.exchange.feature
+                wire = pending.wire
+                earlier = [
+                    d for d in self._deferred if d.wire is wire and d.exchange.feature == feature
+                ]
+                self._send(wire, earlier, ())
+
+    def defer(
+        self,
+        wire: Wire,
+        exchange: Exchange[T],
+        *,
+        done: Callable[[Outcome[T]], None] | None = None,
+        when: Callable[[], bool] | None = None,
+    ) -> Deferred[T]:
+        """Send at the end of the request, if ``when()`` is true then; ``done`` gets the outcome."""
+        deferred = Deferred(wire, exchange, done, when)
+        with self._lock:
+            self._deferred.append(deferred)
+            if self.finished:
+                self.finish()
+        return deferred
+
+    def finish(self) -> None:
+        """The end of the request: send all that is deferred, one trip per server. Never raises."""
+        with self._lock:
+            self.finished = True
+            self._pending.clear()
+            while self._deferred:
+                self._send(self._deferred[0].wire, list(self._deferred), ())
+
+    def enter(self, owner: object) -> bool:
+        """True for the first call with this owner: the outermost call of a decorated view."""
+        with self._lock:
+            if owner in self._entered:
+                return False
+            self._entered.add(owner)
+            return True
+
+    def _run_planner(self) -> None:
+        planner, self._planner = self._planner, None
+        if planner is not None:
+            planner(self)
+
+    def _forget_plans(self, features: set[str]) -> None:
+        for owner, pending in list(self._planned.items()):
+            if pending.exchange.feature in features:
+                del self._planned[owner]
+                if pending in self._pending:
+                    self._pending.remove(pending)
+
+    def _send(
+        self, wire: Wire, deferred: Sequence[Deferred[Any]], exchanges: Sequence[Exchange[Any]]
+    ) -> list[Outcome[Any]]:
+        pending = [p for p in self._pending if p.wire is wire]
+        self._pending = [p for p in self._pending if p.wire is not wire]
+        taken = {id(d) for d in deferred if d.wire is wire}
+        self._deferred = [d for d in self._deferred if id(d) not in taken]
+        writes = [d for d in deferred if id(d) in taken and (d.when is None or d.when())]
+        batch = [p.exchange for p in pending] + [d.exchange for d in writes] + list(exchanges)
+        if not batch:
+            return []
+        self.trips += 1
+        outcomes = wire.send_many(batch)
+        for holder, outcome in zip((*pending, *writes), outcomes, strict=False):
+            holder.outcome = outcome
+        for write in writes:
+            if write.done is not None and write.outcome is not None:
+                write.done(write.outcome)
+        return outcomes[len(pending) + len(writes) :]
+
+
+def batch_of(environ: dict[str, Any], kit_name: str) -> RequestBatch | None:
+    """The batch of the request with this WSGI environ, if it has one."""
+    batch: RequestBatch | None = environ.get(_ENVIRON + kit_name)
+    return batch
+
+
+def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
+    """The batch of a request, made at the first call."""
+    batch = batch_of(of.environ, kit_name)
+    if batch is None:
+
+        def planner(batch: RequestBatch) -> None:
+            for plan in plans_of(app, of):
+                plan(batch)
+
+        batch = of.environ.setdefault(_ENVIRON + kit_name, RequestBatch(planner))
+    return batch
+
+
+def current_request() -> Request | None:
+    """The request being handled, if there is one."""
+    return request._get_current_object() if has_request_context() else None
+
+
+def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
+    """The view function of a request and all it wraps, outermost first."""
+    view: Any = app.view_functions.get(of.endpoint or "")
+    while view is not None:
+        yield view
+        following = getattr(view, "__wrapped__", None)
+        if following is None and hasattr(view, "view_class"):
+            name = of.method.lower()
+            following = getattr(view.view_class, name, None)
+            if following is None and name == "head":
+                following = getattr(view.view_class, "get", None)
+        view = following
+
+
+def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]]:
+    """What the decorators on a request's view will look up."""
+    for wrapper in view_wrappers(app, of):
+        plan = getattr(wrapper, PLAN, None)
+        if plan is not None:
+            yield plan
+
+
+def session_accessed() -> bool:
+    """True if this request has read or written its session, without touching it.
+
+    From Flask 3.1.3 on the ``session`` proxy itself counts as access, so the object is taken from
+    the context's own attributes.
+    """
+    context = globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    attributes = vars(context)
+    session = attributes.get("_session", attributes.get("session"))
+    return bool(getattr(session, "accessed", False))

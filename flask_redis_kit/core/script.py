@@ -1,0 +1,68 @@
+"""Lua scripts: one file each, loaded when first used, called by SHA-1.
+
+A call goes out as ``EVALSHA``. When the server doesn't know the script (a restart, a failover,
+``SCRIPT FLUSH``) the wire sends the same call again as ``EVAL``, which also teaches the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.resources import files
+from typing import Final
+
+Arg = str | bytes | int | float | memoryview
+
+
+class Script:
+    """One Lua file of a package, e.g. ``Script("flask_redis_kit.ratelimit", "lua/acquire.lua")``.
+
+    Nothing is read before the first call. Instances are shared by all applications.
+    """
+
+    __slots__ = ("__dict__", "filename", "package")
+
+    def __init__(self, package: str, filename: str) -> None:
+        self.package: Final = package
+        self.filename: Final = filename
+
+    @cached_property
+    def source(self) -> bytes:
+        """The text of the file."""
+        return files(self.package).joinpath(self.filename).read_bytes()
+
+    @cached_property
+    def sha(self) -> bytes:
+        """The 40 hex digits by which a server knows the script."""
+        # the protocol's name for the script, not a security measure
+        return hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+    def call(self, keys: Sequence[str | bytes], args: Sequence[Arg] = ()) -> ScriptCall:
+        """One call of the script: every key it touches in ``keys``, all else in ``args``."""
+        return ScriptCall(self, keys, args)
+
+    def __repr__(self) -> str:
+        return f"Script({self.package}:{self.filename})"
+
+
+class ScriptCall:
+    """A call of a script with its keys and arguments, not sent yet."""
+
+    __slots__ = ("args", "keys", "script")
+
+    def __init__(self, script: Script, keys: Sequence[str | bytes], args: Sequence[Arg]) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+
+    def by_sha(self) -> tuple[Arg, ...]:
+        """The call as ``EVALSHA``."""
+        return (b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def by_source(self) -> tuple[Arg, ...]:
+        """The call as ``EVAL``: right on any server and inside a transaction."""
+        return (b"EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+
+    def __repr__(self) -> str:
+        return f"ScriptCall({self.script.filename}, keys={list(self.keys)!r})"

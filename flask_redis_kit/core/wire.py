@@ -1,0 +1,180 @@
+"""Sends Exchanges over a connector: one alone, or several in one round trip.
+
+What is sent again, and when: a command that never left is sent on a new connection; one whose
+connection broke before its reply is sent once more only if its Exchange is idempotent; one whose
+reply is late is never sent again. redis-py's own retries are off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    NoScriptError,
+    ResponseError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from flask_redis_kit.core import signals
+from flask_redis_kit.core.connection import Connector
+from flask_redis_kit.core.diagnosis import read_error
+from flask_redis_kit.core.errors import (
+    CircuitOpen,
+    PoolExhausted,
+    ReplyTimeout,
+    ServerError,
+    ServerUnavailable,
+)
+from flask_redis_kit.core.exchange import Command, Exchange, Operation, Outcome, Reply
+from flask_redis_kit.core.script import ScriptCall
+
+T = TypeVar("T")
+
+
+class Wire:
+    """The one way by which features reach a server. Thread-safe; holds no state of a request."""
+
+    __slots__ = ("clustered", "connector")
+
+    def __init__(self, connector: Connector) -> None:
+        self.connector = connector
+        self.clustered = False
+        """True where keys of different hash tags may live on different servers."""
+
+    def send(self, exchange: Exchange[T]) -> T:
+        """Send one Exchange; one round trip. Raises its error."""
+        return self.send_many((exchange,))[0].result()
+
+    def send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
+        """Send several Exchanges in this order in one round trip; an Outcome for each.
+
+        Never raises for a server's failure: it stands in the Outcomes.
+        """
+        try:
+            self.connector.breaker.check()
+        except CircuitOpen as error:
+            return [Outcome(error=error) for _ in exchanges]
+        outcomes, broken = self._attempt(exchanges)
+        if broken is not None and broken.maybe_sent and not isinstance(broken, ReplyTimeout):
+            again = [n for n, exchange in enumerate(exchanges) if exchange.idempotent]
+            if again:
+                retried, _ = self._attempt([exchanges[n] for n in again])
+                for n, outcome in zip(again, retried, strict=True):
+                    outcomes[n] = outcome
+        return outcomes
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation, each of its Exchanges in its own round trip."""
+        if isinstance(operation, Exchange):
+            return self.send(operation)
+        return drive(operation, self.send)
+
+    def _attempt(
+        self, exchanges: Sequence[Exchange[Any]]
+    ) -> tuple[list[Outcome[Any]], ServerUnavailable | None]:
+        breaker = self.connector.breaker
+        try:
+            replies = self._trip([c for exchange in exchanges for c in exchange.commands])
+            self._teach(exchanges, replies)
+        except ServerError as error:
+            if isinstance(error, ServerUnavailable) and not isinstance(error, PoolExhausted):
+                breaker.failed(error)
+            broken = error if isinstance(error, ServerUnavailable) else None
+            return [Outcome(error=error) for _ in exchanges], broken
+        breaker.succeeded()
+        outcomes: list[Outcome[Any]] = []
+        start = 0
+        for exchange in exchanges:
+            end = start + len(exchange.commands)
+            outcomes.append(exchange.outcome(replies[start:end]))
+            start = end
+        return outcomes, None
+
+    def _teach(self, exchanges: Sequence[Exchange[Any]], replies: list[Reply]) -> None:
+        """Send the calls of unknown scripts again with their source, in one more trip.
+
+        Reads of the same feature that came after such a call saw the state before it: they are
+        sent again behind it, so that the order within a feature holds.
+        """
+        again: list[int] = []
+        features: set[str] = set()
+        commands: list[Command] = []
+        position = 0
+        for exchange in exchanges:
+            follows = exchange.read_only and exchange.feature in features
+            for command in exchange.commands:
+                unknown = isinstance(replies[position], NoScriptError)
+                if unknown or follows:
+                    again.append(position)
+                    by_source = isinstance(command, ScriptCall)
+                    commands.append(command.by_source() if by_source else command)
+                if unknown:
+                    features.add(exchange.feature)
+                position += 1
+        if again:
+            for position, reply in zip(again, self._trip(commands), strict=True):
+                replies[position] = reply
+
+    def _trip(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send commands and read a reply for each; errors of a command stand in the list."""
+        started = time.perf_counter() if signals.trip.receivers else 0.0
+        error: Exception | None = None
+        try:
+            return self._send_and_read(commands)
+        except ServerError as caught:
+            error = caught
+            raise
+        finally:
+            if signals.trip.receivers:
+                seconds = time.perf_counter() - started
+                signals.trip.send(self, commands=len(commands), seconds=seconds, error=error)
+
+    def _send_and_read(self, commands: Sequence[Command]) -> list[Reply]:
+        pool = self.connector.pool
+        packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+        connection: Any = pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(packed), check_health=False)
+            read = connection.read_response
+            replies: list[Reply] = []
+            for _ in packed:
+                try:
+                    replies.append(read(disable_decoding=True))
+                except ResponseError as reply:
+                    replies.append(reply)
+            return replies
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            connection.disconnect()
+            raise read_error(error, self.connector.address) from error
+        except BaseException:
+            # interrupted between sending and reading: what is still to come on this connection
+            # must never be read as somebody else's reply
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def drive(
+    operation: Generator[Exchange[Any], Any, T], send: Any
+) -> T:
+    """Run a generator of Exchanges, each by ``send``; errors are raised at its ``yield``."""
+    try:
+        exchange = next(operation)
+        while True:
+            try:
+                value = send(exchange)
+            except Exception as error:  # noqa: BLE001  # handed to the operation, which decides
+                exchange = operation.throw(error)
+            else:
+                exchange = operation.send(value)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

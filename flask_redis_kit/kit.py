@@ -1,0 +1,287 @@
+"""``RedisKit``: the features, picked by name, and their state per application."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from flask import Blueprint, Flask, Response, current_app, has_app_context, jsonify, request
+
+from flask_redis_kit.cache import CacheFeature
+from flask_redis_kit.cli import install_commands
+from flask_redis_kit.core import config, health
+from flask_redis_kit.core.codec import Codec
+from flask_redis_kit.core.connection import Connector
+from flask_redis_kit.core.connectors import Connectors
+from flask_redis_kit.core.errors import ConfigError, NotInitialized
+from flask_redis_kit.core.feature import AppState, Context, Feature, current_state
+from flask_redis_kit.core.keys import KeyBuilder, KeySpec, checked_namespace, default_namespace
+from flask_redis_kit.core.request import batch_of
+from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.events import EventsFeature
+from flask_redis_kit.queue import QueueFeature
+from flask_redis_kit.ratelimit import RateLimitFeature
+from flask_redis_kit.sessions import SessionsFeature
+
+F = TypeVar("F", bound=Feature[Any, Any])
+
+BUILTIN: Mapping[str, type[Feature[Any, Any]]] = {
+    "cache": CacheFeature,
+    "ratelimit": RateLimitFeature,
+    "sessions": SessionsFeature,
+    "events": EventsFeature,
+    "queue": QueueFeature,
+}
+
+
+class KitState(AppState):
+    """What one kit holds in one application."""
+
+    def __init__(self, app: Flask, kit_name: str, core: config.CoreConfig, prefix: str) -> None:
+        super().__init__(app, kit_name)
+        self.core = core
+        self.prefix = prefix
+        self.settings: list[config.Setting] = []
+        self.keys = KeyBuilder(core.namespace or default_namespace(app.name))
+        self.connectors = Connectors(core, Path(app.instance_path) / "redis")
+        self._wires: dict[str | None, Wire] = {}
+
+    def wire(self, url: str | None = None) -> Wire:
+        """The wire to the application's server, or to the one at ``url``; shared by URL."""
+        if url not in self._wires:
+            connector = self.connectors.get(url)
+            wires = (wire for wire in self._wires.values() if wire.connector is connector)
+            self._wires[url] = next(wires, None) or Wire(connector)
+        return self._wires[url]
+
+    def wires(self) -> list[Wire]:
+        """Each server's wire once."""
+        return list(dict.fromkeys(self._wires.values()))
+
+
+class RedisKit:
+    """One Redis for a Flask application: a connection, and the features that share it.
+
+    ``features``  which of the five to have, by name; all by default.
+    ``name``      to have several kits on one application.
+    ``config_prefix``  the start of its config keys.
+    ``defaults``  values for plain ``REDIS_…`` settings that the application does not set,
+                  e.g. ``url="redis://cache/0"``.
+
+    Making one, and ``init_app``, connects to nothing and starts no thread.
+    """
+
+    cache: CacheFeature
+    ratelimit: RateLimitFeature
+    sessions: SessionsFeature
+    events: EventsFeature
+    queue: QueueFeature
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        features: Iterable[str] = tuple(BUILTIN),
+        config_prefix: str = "REDIS",
+        name: str = "default",
+        **defaults: object,
+    ) -> None:
+        self.name = name
+        self.config_prefix = config_prefix
+        self.codec = Codec()
+        self._defaults = _checked_arguments(defaults)
+        self._features: dict[str, Feature[Any, Any]] = {}
+        self._states: weakref.WeakSet[KitState] = weakref.WeakSet()
+        for feature in features:
+            if feature not in BUILTIN:
+                raise ConfigError(
+                    f"features={feature!r}: there is no such feature. The kit has "
+                    f"{', '.join(BUILTIN)}; others come in by kit.register(...)."
+                )
+            self.register(BUILTIN[feature]())
+        if app is not None:
+            self.init_app(app)
+
+    def register(self, feature: F) -> F:
+        """Add a feature, built-in or your own, before ``init_app``. Returns it."""
+        if feature.name in self._features:
+            raise ConfigError(f"This kit has a feature named {feature.name!r} already.")
+        feature.bind(self.state)
+        self._features[feature.name] = feature
+        return feature
+
+    def __getattr__(self, name: str) -> Any:
+        feature = self.__dict__.get("_features", {}).get(name)
+        if feature is not None:
+            return feature
+        if name in BUILTIN:
+            raise AttributeError(
+                f"This kit was made without the feature {name!r}: "
+                f"RedisKit(features=(..., {name!r}))."
+            )
+        raise AttributeError(f"RedisKit has no attribute or feature {name!r}.")
+
+    def init_app(self, app: Flask, **arguments: object) -> None:
+        """Read the settings, prepare the features, add ``flask redis``. No I/O.
+
+        Raises ``ConfigError`` for a setting that can't be right, ``RuntimeError`` if the
+        application has a kit of this name.
+        """
+        kits = app.extensions.setdefault("redis_kit", {})
+        if self.name in kits:
+            raise RuntimeError(
+                f"Application {app.name!r} has a RedisKit named {self.name!r} already. "
+                "Give the second one a name: RedisKit(app, name='...')."
+            )
+        given = {**self._defaults, **_checked_arguments(arguments)}
+        prefix = self.config_prefix
+        core, settings = config.load(config.CoreConfig, app, prefix=prefix, arguments=given)
+        if core.namespace is not None:
+            checked_namespace(core.namespace)
+        state = KitState(app, self.name, core, prefix)
+        state.settings = settings
+        known = config.known_keys(config.CoreConfig, prefix, None)
+        for feature in self._features.values():
+            known |= self._add(state, feature)
+        sections = {feature.section for feature in self._features.values()}
+        sections |= {cls().section for cls in BUILTIN.values()}
+        config.warn_near_misses(app, prefix, known, sections)
+        state.wire()
+        self._install(app, state)
+        kits[self.name] = state
+        self._states.add(state)
+
+    def _add(self, state: KitState, feature: Feature[Any, Any]) -> set[str]:
+        section = feature.section
+        known = config.known_keys(feature.config_class, state.prefix, section)
+        config.refuse_unknown(state.app, state.prefix, section, known)
+        loaded, settings = config.load(
+            feature.config_class, state.app, prefix=state.prefix, section=section
+        )
+        state.settings += settings
+        state.features[feature.name] = feature
+        state.contexts[feature.name] = Context(
+            app=state.app,
+            kit_name=self.name,
+            config=loaded,
+            wire=state.wire(loaded.url),
+            keys=state.keys,
+            codec=self.codec,
+        )
+        return known
+
+    def _install(self, app: Flask, state: KitState) -> None:
+        def finish(response: Response) -> Response:
+            # the session, if it is ours, is saved after this and sends what is deferred with it
+            if not getattr(app.session_interface, "finishes_batch", False):
+                self._finish()
+            return response
+
+        def teardown(_: BaseException | None) -> None:
+            self._finish()
+
+        app.after_request(finish)
+        app.teardown_request(teardown)
+        for feature in self._features.values():
+            feature.install(app)
+        install_commands(app, self.name, list(self._features.values()))
+
+    def _finish(self) -> None:
+        batch = batch_of(request.environ, self.name)
+        if batch is not None:
+            batch.finish()
+
+    def state(self) -> KitState:
+        """The state in the current application; outside of any, in the only one initialised."""
+        if has_app_context() and self.name in current_app.extensions.get("redis_kit", {}):
+            state = current_state(self.name)
+        elif has_app_context():
+            state = current_state(self.name)  # raises, with the cure
+        else:
+            state = self._only_state()
+        assert isinstance(state, KitState)  # noqa: S101  # the kit puts nothing else there
+        return state
+
+    def _only_state(self) -> KitState:
+        states = list(self._states)
+        if len(states) == 1:
+            return states[0]
+        if not states:
+            raise NotInitialized("This RedisKit has no application. Call kit.init_app(app).")
+        raise NotInitialized(
+            f"This RedisKit serves {len(states)} applications and none of them is current. Call "
+            "this in a request, or inside `with app.app_context():`."
+        )
+
+    def connector(self, url: str | None = None) -> Connector:
+        """The connector of the current application's server, or of the one at ``url``."""
+        return self.state().connectors.get(url)
+
+    @property
+    def client(self) -> redis.Redis:
+        """The current application's redis-py client, on the pool that the features share."""
+        return self.connector().client
+
+    @property
+    def blocking(self) -> redis.Redis:
+        """A client without a reply timeout, for commands that block on purpose (BLPOP)."""
+        return self.connector().blocking
+
+    @property
+    def trips(self) -> int:
+        """Round trips of the current request so far; 0 outside of one."""
+        return self.trips_of(request.environ) if request else 0
+
+    def trips_of(self, environ: dict[str, Any]) -> int:
+        """Round trips of the request with this WSGI environ: for a middleware that counts."""
+        batch = batch_of(environ, self.name)
+        return 0 if batch is None else batch.trips
+
+    def health(self) -> list[health.Health]:
+        """Each server the application uses: two round trips each, never raises for a server."""
+        return [health.check(wire) for wire in self.state().wires()]
+
+    def health_blueprint(self, url_prefix: str | None = None) -> Blueprint:
+        """A blueprint with ``GET /health``: 200 or 503, and the figures as JSON."""
+        blueprint = Blueprint("redis_kit_health", __name__, url_prefix=url_prefix)
+
+        @blueprint.get("/health")
+        def redis_kit_health() -> tuple[Response, int]:
+            servers = self.health()
+            ok = all(server.ok for server in servers)
+            body = {"ok": ok, "servers": [server.as_dict() for server in servers]}
+            response = jsonify(body)
+            response.headers["Cache-Control"] = "no-store"
+            return response, 200 if ok else 503
+
+        return blueprint
+
+    def close(self) -> None:
+        """End what the current application opened: engines, connections, the embedded server."""
+        state = self.state()
+        for name, feature in self._features.items():
+            engine = state.built(name)
+            if engine is not None:
+                feature.close(engine)
+        state.connectors.close()
+
+    def __repr__(self) -> str:
+        return f"RedisKit(name={self.name!r}, features={tuple(self._features)!r})"
+
+
+def _checked_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
+    known = set(config.CoreConfig.__dataclass_fields__)
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(
+                f"{name}= is no argument of RedisKit. Known: {', '.join(sorted(known))}.", key=name
+            )
+    return dict(arguments)
+
+
+def builtin_keyspace() -> tuple[KeySpec, ...]:
+    """Every kind of key that the five features write."""
+    return tuple(spec for cls in BUILTIN.values() for spec in cls.keyspace)

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from flask_redis_kit.core.feature import Context, Feature
+from flask_redis_kit.core.config import FeatureConfig
+
+
+class RateLimitFeature(Feature[FeatureConfig, Any]):
+    name: ClassVar[str] = "ratelimit"
+
+    def build(self, context: Context[FeatureConfig]) -> Any:
+        raise NotImplementedError
+
+
+def rate_limit(*a: Any, **k: Any) -> Any: ...
+
+
+class RateLimitExceeded(Exception): ...
