@@ -150,7 +150,7 @@ class RedisKit:
         sections |= {cls().section for cls in BUILTIN.values()}
         config.warn_near_misses(app, prefix, known, sections)
         state.wire()
-        self._install(app, state)
+        self._install(app)
         kits[self.name] = state
         self._states.add(state)
 
@@ -173,7 +173,7 @@ class RedisKit:
         )
         return known
 
-    def _install(self, app: Flask, state: KitState) -> None:
+    def _install(self, app: Flask) -> None:
         def finish(response: Response) -> Response:
             # the session, if it is ours, is saved after this and sends what is deferred with it
             if not getattr(app.session_interface, "finishes_batch", False):

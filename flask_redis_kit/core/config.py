@@ -14,11 +14,11 @@ import os
 import types
 import typing
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flask import Flask
 
@@ -98,7 +98,7 @@ def key_of(item: dataclasses.Field[Any], prefix: str, section: str | None) -> st
 
 
 @lru_cache(maxsize=64)
-def _hints(section_class: type) -> dict[str, Any]:
+def _hints(section_class: Any) -> dict[str, Any]:
     return typing.get_type_hints(section_class)
 
 
@@ -113,7 +113,7 @@ def load(
     """Read one section. Raises ``ConfigError`` naming key, value and cure."""
     values: dict[str, object] = {}
     settings: list[Setting] = []
-    hints = _hints(section_class)
+    hints = _hints(cast("Hashable", section_class))
     for item in dataclasses.fields(section_class):  # type: ignore[arg-type]  # any dataclass
         key = key_of(item, prefix, section)
         found, source = _find(item, key, app, arguments or {})
@@ -139,7 +139,8 @@ def _find(
 def _default(item: dataclasses.Field[Any]) -> object:
     if item.default is not _MISSING:
         return item.default
-    return item.default_factory() if item.default_factory is not _MISSING else None
+    factory: Any = item.default_factory
+    return None if factory is _MISSING else factory()
 
 
 def _shown(item: dataclasses.Field[Any], value: object) -> str:

@@ -65,7 +65,7 @@ class _Embedded(Diagnosis, UnixDomainSocketConnection):
     """A connection to the application's own server, which it starts where it isn't running."""
 
     def __init__(self, *, embedded_server: EmbeddedServer, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self._embedded_server = embedded_server
 
     def _connect(self) -> Any:
@@ -155,7 +155,7 @@ class Connector:
         return self.settings.client_class(connection_pool=pool)
 
     def _probe(self) -> None:
-        connection = self.pool.get_connection()
+        connection: Any = self.pool.get_connection()
         try:
             connection.send_command("PING", check_health=False)
             connection.read_response()

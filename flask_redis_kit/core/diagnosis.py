@@ -117,7 +117,9 @@ class Diagnosis:
         if isinstance(error, redis_errors.BusyLoadingError):
             return ServerUnavailable(f"The server at {at} is loading its data.", address=at)
         if isinstance(error, redis_errors.NoPermissionError):
-            return ServerRefused(f"The server at {at} allows this user too little: {text}", address=at)
+            return ServerRefused(
+                f"The server at {at} allows this user too little: {text}", address=at
+            )
         if isinstance(error, redis_errors.ResponseError):
             return self._refused_command(text)
         if isinstance(error, redis_errors.TimeoutError | TimeoutError):

@@ -3,19 +3,19 @@
 ::
 
     RedisKitError
-    ├── ConfigError (ValueError)            a setting is wrong: names the key, the value and the cure
-    ├── NotInitialized (RuntimeError)       no app, or init_app was not called
-    ├── CodecError (TypeError)              a value that can't be stored, or bytes that can't be read
-    ├── EmbeddedError (RuntimeError)        the embedded server can't be found, started or joined
-    ├── ServerError (redis.ConnectionError) the server can't serve us
-    │   ├── ServerUnavailable               nothing answers, or the connection broke
-    │   │   ├── ConnectTimeout (redis.TimeoutError) no connection in time: nothing was sent
+    ├── ConfigError (ValueError)       a setting is wrong: names key, value and cure
+    ├── NotInitialized (RuntimeError)  no app, or init_app was not called
+    ├── CodecError (TypeError)         a value that can't be stored, bytes that can't be read
+    ├── EmbeddedError (RuntimeError)   the embedded server can't be found, started or joined
+    ├── ServerError (redis.ConnectionError)         the server can't serve us
+    │   ├── ServerUnavailable                       nothing answers, or the connection broke
+    │   │   ├── ConnectTimeout (redis.TimeoutError) no connection in time
     │   │   ├── ReplyTimeout (redis.TimeoutError)   connected, but no reply in time
-    │   │   ├── PoolExhausted               all connections are in use
-    │   │   └── CircuitOpen                 it failed just now; not asked again yet
-    │   ├── ServerRefused                   wrong password, user, database or TLS
-    │   └── ServerTooOld                    older than Redis 7.0 or Valkey 7.2
-    └── CrossSlotError (ValueError)         keys of one atomic step lie in different Cluster slots
+    │   │   ├── PoolExhausted                       all connections are in use
+    │   │   └── CircuitOpen                         it failed just now; not asked again yet
+    │   ├── ServerRefused                           wrong password, user, database or TLS
+    │   └── ServerTooOld                            older than Redis 7.0 or Valkey 7.2
+    └── CrossSlotError (ValueError)    keys of one atomic step lie in different Cluster slots
 
 Errors of one feature live in that feature and derive from ``RedisKitError`` too.
 """

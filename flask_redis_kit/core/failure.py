@@ -19,7 +19,7 @@ from flask_redis_kit.core import signals
 from flask_redis_kit.core.errors import CircuitOpen, RedisKitError
 
 OnError = Literal["open", "closed", "raise"]
-"""What a feature does when its server can't serve it: go on without it, refuse with 503, or raise."""
+"""What a feature does when its server can't serve it: go on without, refuse (503), or raise."""
 
 PROBE_INTERVAL = 0.25
 OVERDUE = 1.0
@@ -54,13 +54,15 @@ class CircuitBreaker:
 
     @property
     def state(self) -> Literal["open", "closed"]:
-        """"open": commands are refused without asking the server."""
+        """ "open": commands are refused without asking the server."""
         return "closed" if self._open_until is None else "open"
 
     def check(self) -> None:
         """Raise ``CircuitOpen`` while open, unless this caller has to ask the server itself."""
-        if self._open_until is None:
-            return
+        if self._open_until is not None:
+            self._check_open()
+
+    def _check_open(self) -> None:
         now = time.monotonic()
         with self._lock:
             until = self._open_until

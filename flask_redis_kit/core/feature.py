@@ -1,4 +1,4 @@
-"""What a feature of the kit is: a declaration with hooks, whose state is made once per application."""
+"""What a feature is: a declaration with hooks, whose state is made once per application."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Context(Generic[C]):
 
     def send(self, exchange: Exchange[T]) -> T:
         """Send now: in a request together with all it has pending, elsewhere alone."""
-        return self.send_many((exchange,))[0].result()
+        outcome: Outcome[T] = self.send_many((exchange,))[0]
+        return outcome.result()
 
     def send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
         """Send several in one trip; each has its own outcome."""
@@ -123,7 +124,7 @@ class Feature(Generic[C, E]):
         """Commands (or groups) of ``flask redis``."""
         return ()
 
-    def check(self, context: Context[C]) -> Iterable[str]:
+    def check(self, context: Context[C]) -> Iterable[str]:  # noqa: ARG002  # a no-op hook
         """Warnings about this application's settings or server, for ``flask redis info``."""
         return ()
 

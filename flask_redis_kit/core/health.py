@@ -47,9 +47,7 @@ def check(wire: Wire) -> Health:
         latency = (time.perf_counter() - started) * 1000
         info = wire.send(Exchange("health", "", [("INFO",)], lambda r: _info(r[0]), read_only=True))
     except FAILURES as error:
-        return Health(
-            address, ok=False, error=_said(error), breaker=wire.connector.breaker.state
-        )
+        return Health(address, ok=False, error=_said(error), breaker=wire.connector.breaker.state)
     return Health(
         address,
         ok=True,

@@ -1,8 +1,8 @@
 """A blocking connection pool with a cheap check that a pooled connection is clean and alive.
 
 redis-py's ``BlockingConnectionPool`` does the same with several locks, callbacks and a metrics
-record per lease; here a lease costs a semaphore, a deque and one ``poll``. It stays a redis-py pool,
-so the user's ``redis.Redis`` runs on it. A connection with unread data on it, or one that the
+record per lease; here a lease costs a semaphore, a deque and one ``poll``. It stays a redis-py
+pool, so the user's ``redis.Redis`` runs on it. A connection with unread data on it, or one that the
 server has closed, is never handed out: it is connected anew.
 """
 
@@ -17,7 +17,7 @@ from redis import ConnectionPool
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from flask_redis_kit.core.errors import PoolExhausted, ServerUnavailable
+from flask_redis_kit.core.errors import PoolExhausted
 
 
 class Pool(ConnectionPool):
@@ -27,7 +27,7 @@ class Pool(ConnectionPool):
         self._wait = wait
         self._idle: deque[AbstractConnection] = deque()
         self._all: list[AbstractConnection] = []
-        super().__init__(max_connections=max_connections, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(max_connections=max_connections, **kwargs)
 
     def reset(self) -> None:
         """Forget every connection (redis-py calls it in a forked child, too)."""
@@ -40,15 +40,18 @@ class Pool(ConnectionPool):
         self._created_connections = 0
         self.pid = os.getpid()
 
-    def get_connection(
-        self, command_name: object = None, *keys: object, **options: object
+    def get_connection(  # type: ignore[override]  # redis-py names the TCP class alone
+        self,
+        command_name: object = None,  # noqa: ARG002  # redis-py's signature
+        *keys: object,  # noqa: ARG002
+        **options: object,  # noqa: ARG002
     ) -> AbstractConnection:
         """A connection that is connected and has nothing unread on it.
 
         Raises ``PoolExhausted`` after the wait, ``ServerUnavailable`` when it can't connect.
         """
         if self.pid != os.getpid():
-            self._checkpid()  # type: ignore[no-untyped-call]
+            self._checkpid()
         if not self._slots.acquire(timeout=self._wait):
             raise PoolExhausted(
                 f"All {self.max_connections} connections are in use, and none came back within "
@@ -102,11 +105,11 @@ class Pool(ConnectionPool):
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections; each connects again when it is used again."""
-        self._checkpid()  # type: ignore[no-untyped-call]
+        self._checkpid()
         with self._lock:
-            connections = list(self._all if inuse_connections else self._idle)
+            connections: list[Any] = list(self._all if inuse_connections else self._idle)
         for connection in connections:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.disconnect()
 
     def close(self) -> None:
         """The same as ``disconnect()``."""
@@ -126,6 +129,3 @@ class Pool(ConnectionPool):
 
     def _get_in_use_connections(self) -> set[Any]:
         return set(self._all) - set(self._idle)
-
-
-__all__ = ["Pool", "ServerUnavailable"]

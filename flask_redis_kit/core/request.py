@@ -100,13 +100,15 @@ class RequestBatch:
         return pending
 
     def call(self, wire: Wire, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
-        """Send now, in one trip: all that is pending here, the features' own earlier writes, these."""
+        """Send now, in one trip: what is pending here, their features' earlier writes, these."""
         with self._lock:
             self._run_planner()
             features = {exchange.feature for exchange in exchanges}
             if any(not exchange.read_only for exchange in exchanges):
                 self._forget_plans(features)
-            earlier = [d for d in self._deferred if d.wire is wire and d.exchange.feature in features]
+            earlier = [
+                d for d in self._deferred if d.wire is wire and d.exchange.feature in features
+            ]
             return self._send(wire, earlier, exchanges)
 
     def settle(self, pending: Pending[Any]) -> None:
@@ -180,7 +182,8 @@ class RequestBatch:
             return []
         self.trips += 1
         outcomes = wire.send_many(batch)
-        for holder, outcome in zip((*pending, *writes), outcomes, strict=False):
+        holders: list[Pending[Any] | Deferred[Any]] = [*pending, *writes]
+        for holder, outcome in zip(holders, outcomes, strict=False):
             holder.outcome = outcome
         for write in writes:
             if write.done is not None and write.outcome is not None:
@@ -209,7 +212,10 @@ def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
 
 def current_request() -> Request | None:
     """The request being handled, if there is one."""
-    return request._get_current_object() if has_request_context() else None
+    if not has_request_context():
+        return None
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    return found
 
 
 def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:

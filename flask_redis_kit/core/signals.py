@@ -7,7 +7,7 @@ from blinker import Namespace
 _signals = Namespace()
 
 trip = _signals.signal("redis-kit-trip")
-"""One round trip ended. Sender: the wire. ``commands``: how many; ``seconds``; ``error``: or None."""
+"""A round trip ended. Sender: the wire. ``commands`` (a count), ``seconds``, ``error`` or None."""
 
 breaker_changed = _signals.signal("redis-kit-breaker-changed")
 """The circuit breaker of a server changed. Sender: the breaker. ``state``: "open" or "closed"."""

@@ -50,7 +50,8 @@ class Wire:
 
     def send(self, exchange: Exchange[T]) -> T:
         """Send one Exchange; one round trip. Raises its error."""
-        return self.send_many((exchange,))[0].result()
+        outcome: Outcome[T] = self.send_many((exchange,))[0]
+        return outcome.result()
 
     def send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
         """Send several Exchanges in this order in one round trip; an Outcome for each.
@@ -113,8 +114,7 @@ class Wire:
                 unknown = isinstance(replies[position], NoScriptError)
                 if unknown or follows:
                     again.append(position)
-                    by_source = isinstance(command, ScriptCall)
-                    commands.append(command.by_source() if by_source else command)
+                    commands.append(_with_source(command))
                 if unknown:
                     features.add(exchange.feature)
                 position += 1
@@ -162,9 +162,11 @@ class Wire:
             pool.release(connection)
 
 
-def drive(
-    operation: Generator[Exchange[Any], Any, T], send: Any
-) -> T:
+def _with_source(command: Command) -> Command:
+    return command.by_source() if isinstance(command, ScriptCall) else command
+
+
+def drive(operation: Generator[Exchange[Any], Any, T], send: Any) -> T:
     """Run a generator of Exchanges, each by ``send``; errors are raised at its ``yield``."""
     try:
         exchange = next(operation)
