@@ -18,6 +18,8 @@ class Spec(Protocol):
     @property
     def pattern(self) -> str: ...
     @property
+    def type(self) -> str: ...
+    @property
     def ttl(self) -> str | None: ...
 
 
@@ -37,15 +39,16 @@ def unexpected_persistent_keys(client: redis.Redis, specs: Iterable[Spec]) -> li
     """The kit's keys (of the client's database) that no spec allows.
 
     Those are the keys without a TTL that no spec with ``ttl=None`` describes, and, TTL or not,
-    those that match no spec at all.
+    those whose name and type match no spec at all.
     """
-    specs = tuple(specs)
-    known = [_regex(spec.pattern) for spec in specs]
-    persistent = [_regex(spec.pattern) for spec in specs if spec.ttl is None]
+    allowed = [(_regex(spec.pattern), spec.type.encode(), spec.ttl is None) for spec in specs]
     unexpected = []
-    for key in sorted(client.scan_iter(match=PREFIX + b"*", count=1000)):
-        allowed = known if client.pttl(key) != -1 else persistent
-        if not any(regex.fullmatch(key) for regex in allowed):
+    for key in sorted(set(client.scan_iter(match=PREFIX + b"*", count=1000))):
+        kind, ttl = client.type(key), client.pttl(key)
+        if kind != b"none" and not any(
+            regex.fullmatch(key) and kind == of_type and (ttl != -1 or may_persist)
+            for regex, of_type, may_persist in allowed
+        ):
             unexpected.append(key)
     return unexpected
 

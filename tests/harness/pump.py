@@ -7,7 +7,6 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 
 from tests.harness.faults import Faults
@@ -16,9 +15,11 @@ from tests.harness.requests import Command, RequestParser, is_handshake
 _CHUNK = 1 << 18
 # A client sends a small burst in one piece. A large one comes in several, and the server answers
 # the first before the client has sent the last: replies are held until the client has been silent
-# for a while, so that they all belong to one trip.
+# for a while, so that they all belong to one trip. The while is counted in turns of this thread,
+# not in seconds: where the client waits long for its turn, this thread does as well.
 _LARGE = 4096
-_SILENCE = 0.05
+_SILENT_TURNS = 12
+_TURN = 0.005
 
 
 class Pump:
@@ -45,7 +46,6 @@ class Pump:
         self._in_burst = False  # the client sent something, nothing has come back yet
         self._in_trip = False  # … and it was more than a handshake
         self._burst_size = 0
-        self._last_sent = 0.0
         self._running = 2
         with contextlib.suppress(OSError):  # it may be gone already
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -115,7 +115,6 @@ class Pump:
             if not self._in_burst:
                 self._in_burst, self._in_trip, self._burst_size = True, False, 0
             self._burst_size += len(data)
-            self._last_sent = time.monotonic()
             new_trip = counts and not self._in_trip
             self._in_trip = self._in_trip or counts
         self._sent(commands, new_trip)
@@ -141,12 +140,12 @@ class Pump:
     def _await_end_of_burst(self) -> None:
         if self._burst_size < _LARGE:
             return
-        while not self._closed.is_set():
-            rest = self._last_sent + _SILENCE - time.monotonic()
+        silent = 0
+        while silent < _SILENT_TURNS and not self._closed.is_set():
+            before = self._burst_size
+            self._closed.wait(_TURN)
             more = bool(select.select([self._client], [], [], 0)[0])
-            if rest <= 0 and not more:
-                return
-            self._closed.wait(max(rest, 0.001))
+            silent = 0 if more or self._burst_size != before else silent + 1
 
     def _end_burst(self) -> bool:
         """Whether the burst that ends here was a trip."""

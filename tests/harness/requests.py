@@ -35,14 +35,15 @@ class RequestParser:
         if not self.understood:
             return []
         self._buffer += data
+        if self._buffer[0] not in b"*$":
+            self._give_up()
+            return []
         commands: list[Command] = []
         position = 0
         while (end := self._buffer.find(b"\r\n", position)) >= 0:
             head = bytes(self._buffer[position:end])
-            if not (head[:1] in (b"*", b"$") and head[1:].isdigit()):
-                self.understood = False
-                self._buffer.clear()
-                self._missing = 0
+            if not head[1:].isdigit():
+                self._give_up()
                 return commands
             if head[:1] == b"*":
                 self._missing = int(head[1:])
@@ -59,3 +60,8 @@ class RequestParser:
                 self._arguments = []
         del self._buffer[:position]
         return commands
+
+    def _give_up(self) -> None:
+        self.understood = False
+        self._buffer.clear()
+        self._missing = 0
