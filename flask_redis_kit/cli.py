@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
 from flask_redis_kit.core import health
 from flask_redis_kit.core.failure import FAILURES
@@ -24,12 +24,22 @@ def install_commands(app: Flask, kit_name: str, features: Sequence[Feature[Any, 
         "redis" if kit_name == "default" else f"redis-{kit_name}",
         help="The application's Redis: connection, features, keys.",
     )
-    for command in _commands(kit_name):
-        group.add_command(command)
+    commands = _commands(kit_name)
     for feature in features:
-        for command in feature.commands():
-            group.add_command(command)
+        commands += feature.commands()
+    for command in commands:
+        group.add_command(_in_app_context(command))
     app.cli.add_command(group)
+
+
+def _in_app_context(command: click.Command) -> click.Command:
+    """The command, run inside the application's context; for a group, each of its commands."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _in_app_context(inner)
+    elif command.callback is not None:
+        command.callback = with_appcontext(command.callback)
+    return command
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:

@@ -176,23 +176,22 @@ class RedisKit:
     def _install(self, app: Flask) -> None:
         def finish(response: Response) -> Response:
             # the session, if it is ours, is saved after this and sends what is deferred with it
-            if not getattr(app.session_interface, "finishes_batch", False):
-                self._finish()
+            batch = batch_of(request.environ, self.name)
+            if batch is not None and not getattr(app.session_interface, "finishes_batch", False):
+                batch.finish()
             return response
 
         def teardown(_: BaseException | None) -> None:
-            self._finish()
+            # no response was made here; and a copied context ends while its request goes on
+            batch = batch_of(request.environ, self.name)
+            if batch is not None:
+                batch.flush()
 
         app.after_request(finish)
         app.teardown_request(teardown)
         for feature in self._features.values():
             feature.install(app)
         install_commands(app, self.name, list(self._features.values()))
-
-    def _finish(self) -> None:
-        batch = batch_of(request.environ, self.name)
-        if batch is not None:
-            batch.finish()
 
     def state(self) -> KitState:
         """The state in the current application; outside of any, in the only one initialised."""

@@ -142,10 +142,18 @@ class RequestBatch:
         return deferred
 
     def finish(self) -> None:
-        """The end of the request: send all that is deferred, one trip per server. Never raises."""
+        """The end of the request: send all that is deferred, one trip per server.
+
+        What is deferred afterwards (by a streamed body) is sent at once.
+        """
         with self._lock:
             self.finished = True
             self._pending.clear()
+            self.flush()
+
+    def flush(self) -> None:
+        """Send all that is deferred now; the request goes on."""
+        with self._lock:
             while self._deferred:
                 self._send(self._deferred[0].wire, list(self._deferred), ())
 

@@ -1,0 +1,238 @@
+"""The request batch: what travels together, what waits for the end, and what is never sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response, copy_current_request_context, stream_with_context
+from flask.views import MethodView
+
+from flask_redis_kit import RedisKit
+from tests.core.counter import CounterFeature
+from tests.harness.leaks import Spec
+from tests.harness.proxy import Proxy
+from tests.harness.servers import Server
+
+Counting = tuple[Flask, CounterFeature]
+
+
+@pytest.fixture
+def counting(proxy: Proxy, extra_keyspace: list[Spec]) -> Iterator[Counting]:
+    extra_keyspace.extend(CounterFeature.keyspace)  # type: ignore[arg-type]
+    app = Flask("counting")
+    app.config["REDIS_URL"] = proxy.url
+    kit = RedisKit(features=())
+    counter = kit.register(CounterFeature())
+    kit.init_app(app)
+    yield app, counter
+    with app.app_context():
+        kit.close()
+
+
+def test_a_request_that_needs_nothing_sends_nothing(counting: Counting, proxy: Proxy) -> None:
+    app, counter = counting
+
+    @app.get("/")
+    @counter.reading_ahead("a")
+    def planned(count: int) -> str:
+        return str(count)
+
+    @app.get("/quiet")
+    def quiet() -> str:
+        return "quiet"
+
+    with proxy.counting() as count:
+        assert app.test_client().get("/quiet").status_code == 200
+    assert (count.trips, count.connections) == (0, 0)
+
+
+def test_a_planned_look_up_rides_with_the_first_trip(counting: Counting, proxy: Proxy) -> None:
+    app, counter = counting
+
+    @app.before_request
+    def first() -> None:
+        counter.add("first")
+
+    @app.get("/")
+    @counter.reading_ahead("other")
+    def view(count: int) -> str:
+        return str(count)
+
+    client = app.test_client()
+    with proxy.counting() as count:
+        # the write of the same feature came first, so what was read ahead of it no longer holds
+        assert client.get("/").text == "0"
+    assert count.trips == 2
+
+
+def test_a_planned_look_up_of_another_feature_is_taken_from_the_first_trip(
+    counting: Counting, proxy: Proxy
+) -> None:
+    app, counter = counting
+
+    @app.before_request
+    def first() -> None:
+        counter.read("first")
+
+    @app.get("/")
+    @counter.reading_ahead("other")
+    def view(count: int) -> str:
+        return str(count)
+
+    class Views(MethodView):
+        decorators = (counter.reading_ahead("other"),)
+
+        def get(self, count: int) -> str:
+            return str(count)
+
+    app.add_url_rule("/class", view_func=Views.as_view("views"))
+    for path in ("/", "/class"):
+        with proxy.counting() as count:
+            assert app.test_client().get(path).text == "0"
+        assert count.trips == 1
+
+
+def test_deferred_writes_go_out_together_at_the_end(counting: Counting, proxy: Proxy) -> None:
+    app, counter = counting
+    seen: list[int] = []
+
+    @app.get("/")
+    def view() -> str:
+        for name in ("a", "b", "c"):
+            counter.later(name, done=lambda outcome: seen.append(outcome.result()))
+        counter.later("never", when=lambda: False)
+        assert seen == []
+        return "ok"
+
+    with proxy.counting() as count:
+        app.test_client().get("/")
+    assert count.trips == 1
+    assert seen == [1, 1, 1]
+    with app.app_context():
+        assert counter.read("never") == 0
+
+
+def test_a_read_sends_its_features_deferred_writes_before_it(
+    counting: Counting, proxy: Proxy
+) -> None:
+    app, counter = counting
+
+    @app.get("/")
+    def view() -> str:
+        counter.later("a")
+        counter.later("a")
+        return str(counter.read("a"))
+
+    with proxy.counting() as count:
+        assert app.test_client().get("/").text == "2"
+    assert count.trips == 1
+
+
+def test_deferred_writes_are_sent_when_the_view_raises(counting: Counting) -> None:
+    app, counter = counting
+
+    @app.get("/")
+    def view() -> str:
+        counter.later("a")
+        raise ValueError("a defect of the view")
+
+    assert app.test_client().get("/").status_code == 500
+    with app.app_context():
+        assert counter.read("a") == 1
+
+
+def test_a_streamed_body_and_a_copied_context_use_the_same_batch(counting: Counting) -> None:
+    app, counter = counting
+
+    @app.get("/")
+    def view() -> Response:
+        def work() -> None:
+            for _ in range(25):
+                counter.add("threads")
+
+        threads = [threading.Thread(target=copy_current_request_context(work)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        counter.later("mine")  # the copies have ended; the request has not
+
+        def body() -> Iterator[str]:
+            counter.later("late")  # the batch is finished by now: it is sent at once
+            yield str(counter.read("late"))
+
+        return Response(stream_with_context(body()))
+
+    assert app.test_client().get("/").text == "1"
+    with app.app_context():
+        assert counter.read("threads") == 100
+        assert counter.read("mine") == 1
+
+
+def test_an_async_view_has_the_same_batch(counting: Counting, proxy: Proxy) -> None:
+    pytest.importorskip("asgiref")
+    app, counter = counting
+
+    @app.get("/")
+    async def view() -> str:
+        counter.later("a")
+        return str(counter.read("a"))
+
+    with proxy.counting() as count:
+        assert app.test_client().get("/").text == "1"
+    assert count.trips == 1
+
+
+def test_outside_a_request_every_exchange_goes_alone(counting: Counting, proxy: Proxy) -> None:
+    app, counter = counting
+    with app.app_context(), proxy.counting() as count:
+        counter.later("a")
+        counter.later("a")
+        assert counter.read("a") == 2
+    assert count.trips == 3
+
+
+def test_an_error_of_one_exchange_does_not_reach_another(
+    counting: Counting, server: Server
+) -> None:
+    app, counter = counting
+    with app.app_context(), server.client() as client:
+        client.lpush(counter.engine().key("bad"), "x")
+        client.expire(counter.engine().key("bad"), 60)
+    outcomes: list[Any] = []
+
+    @app.get("/")
+    def view() -> str:
+        counter.later("bad", done=outcomes.append)
+        counter.later("good", done=outcomes.append)
+        return str(counter.read("good"))
+
+    assert app.test_client().get("/").text == "1"
+    assert "WRONGTYPE" in str(outcomes[0].error)
+    assert outcomes[1].result() == 1
+    with app.app_context(), server.client() as client:
+        client.delete(counter.engine().key("bad"))
+
+
+def test_a_request_inside_a_request_has_its_own_batch(counting: Counting) -> None:
+    app, counter = counting
+
+    @app.get("/inner")
+    def inner() -> str:
+        counter.later("inner")
+        return "inner"
+
+    @app.get("/")
+    def outer() -> str:
+        counter.later("outer")
+        app.test_client().get("/inner")
+        with app.app_context():  # nested, of the same request
+            counter.later("nested")
+        return "outer"
+
+    app.test_client().get("/")
+    with app.app_context():
+        assert [counter.read(name) for name in ("inner", "outer", "nested")] == [1, 1, 1]
