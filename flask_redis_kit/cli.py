@@ -126,7 +126,7 @@ def _commands(kit_name: str) -> list[click.Command]:
 def _warn(state: KitState) -> None:
     for name, context in state.contexts.items():
         try:
-            warnings = list(state.features[name].check(context))
+            warnings = list(state.features[name].warnings(context))
         except FAILURES as error:
             warnings = [f"could not be checked: {error}"]
         for warning in warnings:

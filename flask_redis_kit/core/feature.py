@@ -124,7 +124,7 @@ class Feature(Generic[C, E]):
         """Commands (or groups) of ``flask redis``."""
         return ()
 
-    def check(self, context: Context[C]) -> Iterable[str]:  # noqa: ARG002  # a no-op hook
+    def warnings(self, context: Context[C]) -> Iterable[str]:  # noqa: ARG002  # a no-op hook
         """Warnings about this application's settings or server, for ``flask redis info``."""
         return ()
 

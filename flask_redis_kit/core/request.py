@@ -229,22 +229,28 @@ def current_request() -> Request | None:
 def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
     """The view function of a request and all it wraps, outermost first."""
     view: Any = app.view_functions.get(of.endpoint or "")
+    view_class: Any = None
     while view is not None:
         yield view
+        # a class with `decorators` says so on the outermost of them only
+        view_class = getattr(view, "view_class", view_class)
         following = getattr(view, "__wrapped__", None)
-        if following is None and hasattr(view, "view_class"):
+        if following is None and view_class is not None:
             name = of.method.lower()
-            following = getattr(view.view_class, name, None)
+            following = getattr(view_class, name, None)
             if following is None and name == "head":
-                following = getattr(view.view_class, "get", None)
+                following = getattr(view_class, "get", None)
+            view_class = None
         view = following
 
 
 def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]]:
-    """What the decorators on a request's view will look up."""
+    """What the decorators on a request's view will look up, each once."""
+    seen: list[object] = []  # functools.wraps copies a plan on to the wrappers around it
     for wrapper in view_wrappers(app, of):
         plan = getattr(wrapper, PLAN, None)
-        if plan is not None:
+        if plan is not None and plan not in seen:
+            seen.append(plan)
             yield plan
 
 
