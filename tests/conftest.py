@@ -70,13 +70,13 @@ def server(session_server: Server, extra_keyspace: list[Spec]) -> Iterator[Serve
     session_server.revive()
     yield session_server
     session_server.revive()
-    specs = declared_keyspace()
+    specs = [*declared_keyspace(), *extra_keyspace]
     leaks: list[bytes] = []
     with session_server.client() as client:
         databases = [int(name.removeprefix("db")) for name in client.info("keyspace")]
-    for database in databases if specs is not None else ():
+    for database in databases:
         with session_server.client(db=database) as client:
-            leaks += unexpected_persistent_keys(client, [*(specs or ()), *extra_keyspace])
+            leaks += unexpected_persistent_keys(client, specs)
     with session_server.client() as client:
         client.client_unpause()
         client.script_flush()
@@ -141,4 +141,4 @@ def _no_thread_left() -> Iterator[None]:
     def left() -> list[threading.Thread]:
         return [t for t in threading.enumerate() if t not in before and not t.daemon]
 
-    wait_until(lambda: not left(), timeout=5, what=f"threads to end: {left()}")
+    wait_until(lambda: not left(), timeout=3, what=f"threads to end: {left()}")

@@ -31,10 +31,11 @@ from tests.waiting import wait_until
 __all__ = ["Engine", "Server", "engines", "free_port", "require_engine", "requires_redis_server"]
 
 # The shell becomes the server, so the server's pid is the one that Popen knows. The watcher is
-# started before that and is no child of the server; a line on the pipe dismisses it.
+# started before that and is no child of the server; a line on the pipe dismisses it. $0 is the
+# server's directory.
 _LAUNCH = """
 exec 3<&0 </dev/null
-( (read -r _ <&3 || kill -9 $$) >/dev/null 2>&1 & )
+( (read -r _ <&3 || { kill -9 $$; rm -rf "$0"; }) >/dev/null 2>&1 & )
 exec 3<&-
 exec "$@"
 """
@@ -94,7 +95,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
         self._clients: weakref.WeakSet[redis.Redis] = weakref.WeakSet()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     # addresses
 
@@ -189,10 +194,12 @@ class Server:
 
     def revive(self) -> None:
         """Make it run again whatever a test did to it."""
+        if self._paused and self.alive:
+            self.resume()
+        if self.alive and not self._answers(timeout=2):  # a CLIENT PAUSE, or an endless script
+            self.kill()
         if not self.alive:
             self.start()
-        elif self._paused:
-            self.resume()
 
     def __enter__(self) -> Self:
         return self
@@ -211,7 +218,7 @@ class Server:
         log = self.directory / "log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                ["sh", "-c", _LAUNCH, "sh", *self._command(port)],
+                ["sh", "-c", _LAUNCH, str(self.directory), *self._command(port)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -226,7 +233,7 @@ class Server:
                 raise ServerStartError(log.read_text(errors="replace")[-2000:]) from None
             raise
 
-    def _answers(self) -> bool:
+    def _answers(self, timeout: float = 5) -> bool:
         if not self.alive:
             raise ServerStartError
         try:
@@ -235,11 +242,11 @@ class Server:
                 unix_socket_path=self.socket_path,
                 password=self.password,
                 retry=Retry(NoBackoff(), 0),
-                socket_timeout=5,
+                socket_timeout=timeout,
             ) as client:
                 return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):
-            return False  # not there yet, or still loading its data
+        except redis.RedisError:
+            return False  # not there yet, loading its data, or busy
 
     def _command(self, port: int) -> list[str]:
         command = [self.engine.binary, "--dir", str(self.directory), "--bind", "127.0.0.1"]

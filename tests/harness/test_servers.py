@@ -136,7 +136,7 @@ def test_a_server_dies_with_the_process_that_started_it(paused: bool) -> None:
         "from tests.harness.servers import Server\n"
         "server = Server()\n"
         f"{'server.pause()' if paused else ''}\n"
-        "print(server.pid, flush=True)\n"
+        "print(server.pid, server.directory, flush=True)\n"
         "input()\n"
     )
     command = [sys.executable, "-c", script]
@@ -144,10 +144,12 @@ def test_a_server_dies_with_the_process_that_started_it(paused: bool) -> None:
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
-        pid = int(child.stdout.readline())
+        words = child.stdout.readline().split()
+        pid, directory = int(words[0]), Path(words[1])
         assert not process_gone(pid)
         os.kill(child.pid, signal.SIGKILL)
     wait_until(lambda: process_gone(pid), what="the server to die with its owner")
+    wait_until(lambda: not directory.exists(), what="its directory to be removed")
 
 
 @pytest.mark.tls
