@@ -1,5 +1,7 @@
-"""Server-side sessions: loaded when read, saved field by field, revocable."""
+"""Server-side sessions: loaded when read, saved field by field, hashed ids."""
 
-from flask_redis_kit.sessions.feature import RedisSessionInterface, SessionsFeature
+from flask_redis_kit.sessions.feature import SessionsFeature
+from flask_redis_kit.sessions.interface import RedisSessionInterface, SessionStoreUnavailable
+from flask_redis_kit.sessions.session import RedisSession
 
-__all__ = ["RedisSessionInterface", "SessionsFeature"]
+__all__ = ["RedisSession", "RedisSessionInterface", "SessionStoreUnavailable", "SessionsFeature"]
