@@ -45,9 +45,9 @@ def conceal(text: str, *, sound: bool = False) -> str:
 def _end_of_userinfo(rest: str, *, sound: bool) -> int:
     if not sound:
         return rest.rfind("@")
-    netloc = re.split("[/?]", rest, maxsplit=1)[0]
-    path_end = rest.find("?") if "?" in rest else len(rest)
-    return rest.rfind("@", 0, path_end if "@" in netloc else len(netloc))
+    path = rest.partition("?")[0]
+    # host:1/x@y is sound as a service "x@y", and yet it may be a password with a slash
+    return -1 if path.startswith("/") else path.rfind("@")
 
 
 def _names_a_secret(userinfo: str) -> bool:
