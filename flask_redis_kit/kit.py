@@ -209,7 +209,9 @@ class RedisKit:
         if len(states) == 1:
             return states[0]
         if not states:
-            raise NotInitialized("This RedisKit has no application. Call kit.init_app(app).")
+            raise NotInitialized(
+                "This RedisKit has no application. Call kit.init_app(app), and keep the application."
+            )
         raise NotInitialized(
             f"This RedisKit serves {len(states)} applications and none of them is current. Call "
             "this in a request, or inside `with app.app_context():`."
