@@ -1,5 +1,6 @@
 """The cache: tagged, never stale after an invalidation, one round trip a hit."""
 
+from flask_redis_kit.cache.errors import InvalidationError
 from flask_redis_kit.cache.feature import CacheFeature, cache_result
 
-__all__ = ["CacheFeature", "cache_result"]
+__all__ = ["CacheFeature", "InvalidationError", "cache_result"]

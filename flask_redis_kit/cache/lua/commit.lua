@@ -1,0 +1,51 @@
+-- purpose: put a computed value in its place, unless it was invalidated meanwhile; end the lease
+-- KEYS[1]  V, the value (string)
+-- KEYS[2]  W, the envelope, staged with its TTL (string)
+-- KEYS[3]  L, the lease (string)
+-- KEYS[4]  T, the shard's log (zset)
+-- ARGV[1]  the token of the lease
+-- ARGV[2]  length of the envelope's header in bytes: nothing more of it enters Lua
+-- ARGV[3]  "1": an absent lease will do (it expired, or there never was one); "0": it must be held
+-- RETURNS  1 stored; 0 a tag was invalidated while computing; -1 the log is another one, or the
+--          value's moment lies outside of it; -2 the lease was lost
+local value, staged, lease, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local holder = redis.call('GET', lease)
+local mine = holder == ARGV[1]
+
+local function verdict()
+  local header = redis.call('GETRANGE', staged, 0, tonumber(ARGV[2]) - 1)
+  if #header < tonumber(ARGV[2]) then
+    return -1 -- evicted between the two commands
+  end
+  local _, _, _, nonce, seq, _, _, _, count, at = struct.unpack('>c2BBddddI4B', header)
+  local state = redis.call('ZMSCORE', log, '!n', '!s', '!f')
+  if not state[1] or -tonumber(state[1]) ~= nonce then
+    return -1
+  end
+  if seq > tonumber(state[2]) or seq < -tonumber(state[3]) then
+    return -1
+  end
+  if not mine and not (holder == false and ARGV[3] == '1') then
+    return -2
+  end
+  for _ = 1, count do
+    local tag
+    tag, at = struct.unpack('>Bc0', header, at)
+    local bumped = redis.call('ZSCORE', log, tag)
+    if bumped and tonumber(bumped) > seq then
+      return 0
+    end
+  end
+  return 1
+end
+
+local result = verdict()
+if result == 1 then
+  redis.call('RENAME', staged, value)
+else
+  redis.call('DEL', staged)
+end
+if mine then
+  redis.call('DEL', lease)
+end
+return result

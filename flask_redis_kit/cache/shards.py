@@ -1,0 +1,89 @@
+"""Where the cache's keys lie: one shard on a single server, sixteen on a Cluster.
+
+All keys of a value and the log it is checked against share a hash tag, hence a slot and one stream
+of replication. The tag ``3of16`` names the number of shards too, so that another layout never
+meets these keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask_redis_kit.cache.identity import Digest
+from flask_redis_kit.core.keys import KeyBuilder, KeySpec
+from flask_redis_kit.core.wire import Wire
+
+FEATURE = "cache"
+CLUSTER_SHARDS = 16
+
+KEYSPACE = (
+    KeySpec("frk:{<ns>:<shard>}:cache:v:<digest>", "string", "the value's ttl", "a cached value"),
+    KeySpec(
+        "frk:{<ns>:<shard>}:cache:w:<digest>~<token>",
+        "string",
+        "the value's ttl",
+        "a value on its way to its place",
+    ),
+    KeySpec(
+        "frk:{<ns>:<shard>}:cache:l:<digest>",
+        "string",
+        "REDIS_CACHE_LEASE_SECONDS",
+        "the lease of who computes the value",
+    ),
+    KeySpec(
+        "frk:{<ns>:<shard>}:cache:t",
+        "zset",
+        None,
+        "the shard's log of invalidated tags; at most REDIS_CACHE_LOG_LIMIT of them",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The keys of one value."""
+
+    digest: Digest
+    value: str
+    lease: str
+    log: str
+    _staging: str
+
+    def staging(self, token: str) -> str:
+        """Where the holder of a lease puts the value before it is committed."""
+        return self._staging + token
+
+
+class Shards:
+    """Finds the keys of one application's cache."""
+
+    __slots__ = ("_keys", "_wire")
+
+    def __init__(self, wire: Wire, keys: KeyBuilder) -> None:
+        self._wire = wire
+        self._keys = keys
+
+    @property
+    def count(self) -> int:
+        """How many logs there are."""
+        return CLUSTER_SHARDS if self._wire.clustered else 1
+
+    def place(self, digest: Digest) -> Place:
+        """The keys of the value with this digest."""
+        tag = self._tag(digest.raw[0] % self.count)
+        key = self._keys.key
+        text = digest.text
+        return Place(
+            digest,
+            key(tag, FEATURE, "v", text),
+            key(tag, FEATURE, "l", text),
+            key(tag, FEATURE, "t"),
+            key(tag, FEATURE, "w", text) + "~",
+        )
+
+    def logs(self) -> list[str]:
+        """The keys of all logs."""
+        return [self._keys.key(self._tag(n), FEATURE, "t") for n in range(self.count)]
+
+    def _tag(self, shard: int) -> str:
+        return f"{shard}of{self.count}"

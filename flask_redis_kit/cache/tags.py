@@ -1,0 +1,105 @@
+"""Tags: what values are invalidated by, and the names they have in the log.
+
+Each member of the log starts with its kind: ``t`` a user's tag, ``f`` a function, ``p`` a prefix,
+``k`` one key, or ``c`` the calls of a view with certain arguments. The three members that hold the
+log's own state start with ``!``.
+"""
+
+from __future__ import annotations
+
+import base64
+import string
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Literal
+
+from flask_redis_kit.core.errors import ConfigError
+
+MAX_TAGS = 32
+MAX_BYTES = 40
+Kind = Literal["t", "f", "p", "k", "c"]
+
+
+def member(kind: Kind, name: str) -> bytes:
+    """The log's member for a name; one of more than 40 bytes is hashed."""
+    raw = name.encode("utf-8", "surrogatepass")
+    if len(raw) <= MAX_BYTES:
+        return kind.encode() + b":" + raw
+    digest = blake2b(raw, digest_size=20, person=b"frk-tag").digest()
+    return kind.encode() + b"#" + base64.urlsafe_b64encode(digest).rstrip(b"=")
+
+
+def checked_tags(tags: object, cure: str) -> tuple[str, ...]:
+    """The tags without repetitions; ``TypeError`` or ``ConfigError`` for what can't be tags."""
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags must be several strings, not {tags!r}: {cure}.")
+    names = tuple(dict.fromkeys(_checked_tag(tag, cure) for tag in tags))
+    if len(names) > MAX_TAGS:
+        raise ConfigError(f"{len(names)} tags are too many: a value may have {MAX_TAGS}.")
+    return names
+
+
+def _checked_tag(tag: object, cure: str) -> str:
+    if not isinstance(tag, str):
+        raise TypeError(f"A tag must be a string, not {tag!r}: {cure}.")
+    if not tag:
+        raise ConfigError("A tag can't be empty.")
+    return tag
+
+
+class TagTemplates:
+    """The tags of a decorator: ``"product:{product_id}"`` is filled in from the arguments.
+
+    ``parameters``  the names there are; None where the function takes any.
+    """
+
+    __slots__ = ("_fixed", "_templates")
+
+    def __init__(self, tags: object, parameters: frozenset[str] | None) -> None:
+        fixed: list[bytes] = []
+        self._templates: list[tuple[str, frozenset[str]]] = []
+        for tag in checked_tags(tags, 'write tags=["products"]'):
+            names = _placeholders(tag)
+            for name in sorted(names):
+                if parameters is not None and name not in parameters:
+                    raise ConfigError(
+                        f"The tag {tag!r} names {{{name}}}, which is no parameter of the function: "
+                        f"it has {', '.join(sorted(parameters)) or 'none'}."
+                    )
+            if names:
+                self._templates.append((tag, names))
+            else:
+                fixed.append(member("t", tag.format()))
+        self._fixed = tuple(fixed)
+
+    def render(self, arguments: Mapping[str, object]) -> tuple[bytes, ...]:
+        """The members of the log for one call. ``TypeError`` if an argument is missing."""
+        if not self._templates:
+            return self._fixed
+        rendered: list[bytes] = []
+        for template, names in self._templates:
+            for name in names:
+                if name not in arguments:
+                    raise TypeError(f"The tag {template!r} needs an argument named {name!r}.")
+            # no attributes, indices or formats: _placeholders has refused them
+            rendered.append(member("t", template.format_map(arguments)))
+        return (*self._fixed, *rendered)
+
+
+def _placeholders(tag: str) -> frozenset[str]:
+    try:
+        parts = list(string.Formatter().parse(tag))
+    except ValueError as error:
+        raise ConfigError(
+            f"The tag {tag!r} can't be read: {error}. Double a literal brace."
+        ) from None
+    names: set[str] = set()
+    for _, name, spec, conversion in parts:
+        if name is None:
+            continue
+        if not name.isidentifier() or spec or conversion:
+            raise ConfigError(
+                f"The tag {tag!r} may hold names of parameters only, like {{product_id}}."
+            )
+        names.add(name)
+    return frozenset(names)
