@@ -1,0 +1,158 @@
+"""A worker's own connections: one for quick calls, one to park on.
+
+Blocking has to be crash-safe over several lists, so jobs are only moved by scripts and a worker
+blocks on a token: it sends ``BLPOP wake`` and its next step in one go, and the server runs the
+step the moment it is woken. Nothing is ever sent again by itself: after an error the worker asks
+what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from flask_redis_kit.core.connection import Connector
+from flask_redis_kit.core.diagnosis import read_error
+from flask_redis_kit.core.exchange import Command, Exchange, Reply
+from flask_redis_kit.core.script import ScriptCall
+
+
+class Line:
+    """One connection of its own, used by one thread. ``timeout`` (s) is for each reply."""
+
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self._address = connector.address
+        self._client = connector.dedicated(socket_timeout=timeout)
+        self._connection: Any = None
+
+    def ask(self, exchanges: Sequence[Exchange[Any]]) -> list[Any]:
+        """Send in one trip and return the values; raises the first error. Nothing is re-sent,
+        except calls of scripts that the server doesn't know: those come again with their source.
+        """
+        if not exchanges:
+            return []
+        commands = [command for exchange in exchanges for command in exchange.commands]
+        self.send(commands)
+        replies = self.read(len(commands))
+        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            self.send([_by_source(commands[n]) for n in unknown])
+            for n, reply in zip(unknown, self.read(len(unknown)), strict=True):
+                replies[n] = reply
+        values = []
+        for exchange in exchanges:
+            count = len(exchange.commands)
+            values.append(exchange.outcome(replies[:count]).result())
+            replies = replies[count:]
+        return values
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands; ``read`` their replies later."""
+        packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+        try:
+            connection = self._connected()
+            connection.send_packed_command(connection.pack_commands(packed), check_health=False)
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            self.drop()
+            raise read_error(error, self._address) from error
+
+    def read(self, count: int) -> list[Reply]:
+        """The next replies; errors of a command stand in the list."""
+        replies: list[Reply] = []
+        try:
+            for _ in range(count):
+                try:
+                    replies.append(self._connection.read_response(disable_decoding=True))
+                except ResponseError as reply:
+                    replies.append(reply)
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            self.drop()
+            raise read_error(error, self._address) from error
+        return replies
+
+    def fileno(self) -> int:
+        """The socket, to be polled."""
+        number: int = self._connection._sock.fileno()
+        return number
+
+    def drop(self) -> None:
+        """Close the connection, with whatever is still to come on it; the next call opens one."""
+        if self._connection is not None:
+            self._connection.disconnect()
+
+    def close(self) -> None:
+        """The end."""
+        self.drop()
+        self._connection = None
+        self._client.connection_pool.disconnect()
+
+    def _connected(self) -> Any:
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._client.connection_pool.get_connection()
+        elif connection._sock is None:
+            connection.connect()
+        elif connection.is_stale():
+            connection.disconnect()
+            connection.connect()
+        return connection
+
+
+class Woken(NamedTuple):
+    """The end of a park: whose token was taken (None: the time was over), and the step's value."""
+
+    key: str | None
+    value: Any
+
+
+class Park:
+    """``BLPOP`` on wake tokens with a step behind it, on a line of its own."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._exchange: Exchange[Any] | None = None
+
+    @property
+    def occupied(self) -> bool:
+        """Whether replies are still to come."""
+        return self._exchange is not None
+
+    def enter(self, wakes: Sequence[str], seconds: float, exchange: Exchange[Any]) -> None:
+        """Block for so long, or until there is a token; then the exchange runs."""
+        blpop = ("BLPOP", *wakes, f"{max(seconds, 0.001):.3f}")
+        self._line.send([blpop, *exchange.commands])
+        self._exchange = exchange
+
+    def leave(self, quick: Line) -> Woken:
+        """Read the replies (they are there, or about to be)."""
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None  # noqa: S101  # callers look at `occupied` first
+        popped, *replies = self._line.read(1 + len(exchange.commands))
+        if isinstance(popped, ResponseError):
+            raise popped
+        key = None if popped is None else popped[0].decode()
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            return Woken(key, quick.ask([exchange])[0])  # the token is gone: step at once
+        return Woken(key, exchange.outcome(replies).result())
+
+    def fileno(self) -> int:
+        """The socket, to be polled."""
+        return self._line.fileno()
+
+    def drop(self) -> None:
+        """Close the connection: the server forgets the step unless it ran already."""
+        self._exchange = None
+        self._line.drop()
+
+    def close(self) -> None:
+        """The end."""
+        self._exchange = None
+        self._line.close()
+
+
+def _by_source(command: Command) -> Command:
+    return command.by_source() if isinstance(command, ScriptCall) else command
