@@ -62,7 +62,8 @@ def log_key(keys: KeyBuilder, tag: str, name: str, window_us: int) -> str:
 
 def _bounded(name: str) -> str:
     data = name.encode("utf-8", "surrogatepass")
-    if len(data) <= _MAX_NAME and name.isascii() and name.isprintable():
+    plain = name.isascii() and name.isprintable() and not name.startswith("~")
+    if plain and len(data) <= _MAX_NAME:
         return name
     return "~" + hashlib.blake2b(data, digest_size=16).hexdigest()
 

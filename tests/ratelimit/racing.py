@@ -1,0 +1,87 @@
+"""A process whose threads ask for units as fast as they can: ``racing <url> <mode> <threads> <n>``.
+
+``script`` asks limits of 100 and 500 for two identities in one call, ``one`` a limit of 500 alone,
+``decorator`` the same two by stacked decorators. Prints how many each thread was granted.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from flask import Flask
+
+from flask_redis_kit import RateLimitExceeded, RedisKit
+from flask_redis_kit.core.keys import KeyBuilder
+from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.ratelimit.identity import hashed
+from flask_redis_kit.ratelimit.sliding_log import acquire, log_key
+from tests.core.connecting import wire_to
+
+KEYS = KeyBuilder("race")
+SHARED = hashed("shared", source="test")
+OTHER = hashed("other", source="test")
+WINDOW = 600
+
+
+def by_script(wire: Wire, *, alone: bool) -> Callable[[], bool]:
+    """Asks the script itself: refusals are not remembered, so every attempt reaches the server."""
+    micros = WINDOW * 1_000_000
+    asks = [(log_key(KEYS, SHARED, "race", micros), 500 if alone else 100, micros, 1)]
+    if not alone:
+        asks.append((log_key(KEYS, OTHER, "race", micros), 500, micros, 1))
+    return lambda: wire.send(acquire(asks)).admitted
+
+
+def by_decorator(url: str) -> Callable[[], bool]:
+    """Asks as a user's function does."""
+    app = Flask("race")
+    app.config.update(REDIS_URL=url, REDIS_RATELIMIT_ON_ERROR="raise")
+    app.config.update(REDIS_SOCKET_TIMEOUT=10, REDIS_POOL_TIMEOUT=10)
+    kit = RedisKit(app)
+
+    @kit.ratelimit.rate_limit(limit=100, window=WINDOW, key_func=lambda: "shared")
+    @kit.ratelimit.rate_limit(limit=500, window=WINDOW, key_func=lambda: "other")
+    def work() -> bool:
+        return True
+
+    def attempt() -> bool:
+        try:
+            with app.app_context():
+                return work()
+        except RateLimitExceeded:
+            return False
+
+    return attempt
+
+
+def run(attempt: Callable[[], bool], threads: int, attempts: int) -> None:
+    """Wait for the start, then ask from all threads."""
+    granted = [0] * threads
+    start = threading.Event()
+
+    def ask(n: int) -> None:
+        start.wait()
+        for _ in range(attempts):
+            granted[n] += attempt()
+
+    workers = [threading.Thread(target=ask, args=(n,)) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    start.set()
+    for worker in workers:
+        worker.join()
+    print(*granted)
+
+
+if __name__ == "__main__":
+    url, mode = sys.argv[1:3]
+    counts = [int(number) for number in sys.argv[3:5]]
+    if mode == "decorator":
+        run(by_decorator(url), *counts)
+    else:
+        with wire_to(url, socket_timeout=10.0, pool_timeout=10.0) as wire:
+            run(by_script(wire, alone=mode == "one"), *counts)

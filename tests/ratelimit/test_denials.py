@@ -1,0 +1,144 @@
+"""Remembered refusals: bounded, true as long as they are kept, gone after a reset."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+
+import pytest
+import redis
+
+from flask_redis_kit import RateLimitExceeded, rate_limit
+from flask_redis_kit.ratelimit.denials import MAX_SECONDS, Denials
+from flask_redis_kit.ratelimit.limits import RateLimitResult
+from tests.harness.proxy import Proxy
+from tests.ratelimit.conftest import Limited
+from tests.ratelimit.oracle import read_log
+
+
+def refusal(retry_after: float) -> RateLimitResult:
+    return RateLimitResult("n", 1, 60.0, 0, retry_after, retry_after, False)
+
+
+def asked(name: str) -> tuple[tuple[str, int], ...]:
+    return ((name, 1),)
+
+
+def test_a_refusal_holds_until_its_retry_time_and_counts_down() -> None:
+    denials = Denials()
+    denials.add(asked("a"), refusal(2.0), since=100.0, resets=0)
+    known = denials.get(asked("a"), 101.5)
+    assert known is not None
+    assert (known.retry_after, known.reset_after) == (0.5, 0.5)
+    assert denials.get(asked("a"), 102.0) is None
+    assert len(denials) == 0
+
+
+def test_a_long_refusal_is_asked_about_again_after_the_cap() -> None:
+    denials = Denials()
+    denials.add(asked("a"), refusal(3600.0), since=100.0, resets=0)
+    assert denials.get(asked("a"), 100.0 + MAX_SECONDS - 0.001) is not None
+    assert denials.get(asked("a"), 100.0 + MAX_SECONDS) is None
+
+
+def test_only_the_latest_used_ones_are_kept() -> None:
+    denials = Denials(max_entries=3)
+    for name in "abc":
+        denials.add(asked(name), refusal(4), since=0, resets=0)
+    denials.get(asked("a"), 0)
+    denials.add(asked("d"), refusal(4), since=0, resets=0)
+    assert [name for name in "abcd" if denials.get(asked(name), 0)] == ["a", "c", "d"]
+
+
+def test_another_limit_is_another_question() -> None:
+    denials = Denials()
+    denials.add((("a", 1),), refusal(4), since=0, resets=0)
+    assert denials.get((("a", 2),), 0) is None
+    assert denials.get((("a", 1), ("b", 1)), 0) is None
+
+
+def test_a_refusal_from_before_a_reset_is_not_kept_after_it() -> None:
+    denials = Denials()
+    resets = denials.resets  # the server is asked, and refuses …
+    denials.forget("a")  # … while somebody resets the log
+    denials.add(asked("a"), refusal(4), since=0, resets=resets)
+    assert denials.get(asked("a"), 0) is None
+
+
+def test_a_reset_forgets_what_that_log_refused_and_nothing_else() -> None:
+    denials = Denials()
+    for question in ((("a", 1), ("b", 1)), (("b", 1),)):
+        denials.add(question, refusal(4), since=0, resets=0)
+    denials.forget("a")
+    assert denials.get((("a", 1), ("b", 1)), 0) is None
+    assert denials.get((("b", 1),), 0) is not None
+
+
+def test_a_forked_child_can_refuse_while_the_parent_holds_the_lock() -> None:
+    denials = Denials()
+    with denials._lock:
+        child = os.fork()
+        if child == 0:
+            denials.add(asked("a"), refusal(4), since=0, resets=0)
+            os._exit(0 if denials.get(asked("a"), 0) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_agree() -> None:
+    denials = Denials(max_entries=8)
+    errors: list[BaseException] = []
+
+    def work(n: int) -> None:
+        try:
+            for turn in range(2000):
+                name = str((turn * 7 + n) % 20)
+                denials.add(asked(name), refusal(4), since=0, resets=denials.resets)
+                denials.get(asked(name), turn % 6)
+                if turn % 50 == 0:
+                    denials.forget(name)
+        except BaseException as error:  # noqa: BLE001  # shown by the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(denials) <= 8
+
+
+def test_a_refused_client_is_admitted_when_its_unit_is_free(
+    limited: Limited, proxy: Proxy, redis_client: redis.Redis
+) -> None:
+    window = 0.3
+
+    @limited.app.get("/")
+    @rate_limit(limit=1, window=window)
+    def home() -> str:
+        return "ok"
+
+    admitted: list[int] = []
+    with proxy.counting() as count:
+        refused = 0
+        while len(admitted) < 4:
+            if limited.client.get("/").status_code == 200:
+                [key] = redis_client.scan_iter()
+                admitted.append(max(read_log(redis_client, key).values()))
+            else:
+                refused += 1
+    gaps = [later - first for first, later in itertools.pairwise(admitted)]
+    assert min(gaps) >= window * 1_000_000
+    assert refused > 2 * count.trips  # most refusals asked nobody
+
+
+def test_refusals_of_one_client_do_not_touch_another(limited: Limited, proxy: Proxy) -> None:
+    with limited.app.app_context():
+        check = limited.kit.ratelimit.check
+        check(limit=1, window=60, key="a")
+        for _ in range(3):
+            with pytest.raises(RateLimitExceeded):
+                check(limit=1, window=60, key="a")
+        assert check(limit=1, window=60, key="b").allowed
+        assert check(limit=2, window=60, key="a").allowed  # a raised limit is asked about
