@@ -15,6 +15,7 @@ from flask_redis_kit.core.script import ScriptCall
 from flask_redis_kit.core.wire import Wire
 from flask_redis_kit.ratelimit import sliding_log
 from flask_redis_kit.ratelimit.sliding_log import Verdict, acquire, log_key, peek
+from tests.harness.servers import Server
 from tests.ratelimit.oracle import Expected, read_log, server_now
 
 SECOND = 1_000_000
