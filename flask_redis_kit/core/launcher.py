@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from flask_redis_kit.core.descriptors import handed_over
 from flask_redis_kit.core.errors import EmbeddedError
 
 BINARY_VARIABLE = "REDIS_EMBEDDED_BINARY"
@@ -25,9 +26,9 @@ BINARY_VARIABLE = "REDIS_EMBEDDED_BINARY"
 # - The watcher reads the FIFO. A newcomer writes a token there and knows by the file `joined.token`
 #   that the watcher counts it among the owners. At the end of the file there is no owner: it lets
 #   go of the FIFO first, so that whoever comes now finds nobody, and then stops the server.
-# - Each outlives the others' death: the watcher's end (ten seconds after its SIGTERM, or killed)
-#   ends the server by the trap, the server's end ends the watcher, and without the launcher the
-#   watcher still stops the server.
+# - Each outlives the others' death: the watcher's end (five seconds after its SIGTERM, or killed)
+#   ends the server by the trap (`jobs` reaps it; a server that is only stopped gets there, too),
+#   the server's end ends the watcher, and without the launcher the watcher still stops the server.
 # The files' writes are done when a command is answered, so SIGKILL costs no data. `kill -KILL`
 # serves the watcher because it may have inherited an application's ignored SIGTERM.
 _SCRIPT = """
@@ -42,12 +43,12 @@ exec 3<&0 </dev/null
     while read -r token; do true >"joined.$token"; done
     exec </dev/null
     kill -TERM "$server"
-    exec sleep 10
+    exec sleep 5
   } <&3 3<&- >&2 &
   watcher=$!
   exec 3<&-
   trap 'kill -TERM "$server" 2>/dev/null' TERM HUP
-  trap 'kill -KILL "$server" 2>/dev/null' CHLD
+  trap 'jobs >/dev/null; kill -0 "$watcher" 2>/dev/null || kill -KILL "$server" 2>/dev/null' CHLD
   while wait "$server"; [ $? -gt 128 ] && kill -0 "$server" 2>/dev/null; do :; done
   trap - CHLD
   kill -KILL "$watcher" 2>/dev/null
@@ -114,27 +115,28 @@ def launch(
     Raises ``OSError`` if there is no shell.
     """
     first, second, *_ = (*remove, "", "")
+    options = _arguments(directory, socket_path)
     # Signals that the calling thread blocks (uWSGI's threads block all) would stay blocked in the
     # server, which then never saw its SIGTERM.
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # An ignored SIGCHLD would be inherited, and the server could not wait for the child that
+    # rewrites its file. Only then, for a preexec_fn costs a full fork, with Python's fork hooks.
+    ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     try:
-        subprocess.run(
-            ["sh", "-c", _SCRIPT, "sh", first, second, binary, *_arguments(directory, socket_path)],
-            stdin=owners,
-            stdout=lock,
-            stderr=log,
-            cwd=directory,
-            # an invalid locale, common in small containers, keeps newer servers from starting
-            env={**os.environ, "LC_ALL": "C"},
-            umask=0o077,
-            start_new_session=True,
-            # An ignored SIGCHLD would be inherited, and the server could not wait for the child
-            # that rewrites its file. Only then: a preexec_fn costs a full fork.
-            preexec_fn=_heed_children  # noqa: PLW1509 - one system call, and no lock
-            if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
-            else None,
-            check=True,
-        )
+        with handed_over():
+            subprocess.run(
+                ["sh", "-c", _SCRIPT, "sh", first, second, binary, *options],
+                stdin=owners,
+                stdout=lock,
+                stderr=log,
+                cwd=directory,
+                # an invalid locale, common in small containers, keeps newer servers from starting
+                env={**os.environ, "LC_ALL": "C"},
+                umask=0o077,
+                start_new_session=True,
+                preexec_fn=_heed_children if ignored else None,
+                check=True,
+            )
     except subprocess.CalledProcessError as error:
         raise OSError(f"the shell that starts the server failed with {error.returncode}") from None
     finally:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from flask_redis_kit.core.embedded import EmbeddedServer
@@ -43,12 +44,38 @@ def info(path: str, field: str) -> str:
     raise AssertionError(f"no {field} in INFO")
 
 
+def family(path: str) -> set[int]:
+    """The process ids of the server and its launcher."""
+    group = os.getpgid(int(info(path, "process_id")))
+    return {pid for pid, (_, its_group) in _processes().items() if its_group == group}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process. One that is dead and not yet reaped is not alive."""
+    return not _processes().get(pid, ("Z", 0))[0].startswith("Z")
+
+
+def _processes() -> dict[int, tuple[str, int]]:
+    """State and group of every process; from /proc, as small systems have no ps."""
+    found = {}
+    if Path("/proc/self/stat").exists():
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+                found[int(stat.parent.name)] = (state, int(group))
+    else:
+        listing = subprocess.check_output(["ps", "-A", "-o", "pid=,state=,pgid="], text=True)
+        for pid, state, group in map(str.split, listing.splitlines()):
+            found[int(pid)] = (state, int(group))
+    return found
+
+
 class Owner:
     """A process of an application, in a session of its own as a terminal would start it."""
 
-    def __init__(self, *arguments: str | Path, **environment: str) -> None:
+    def __init__(self, *arguments: str | Path, program: str = "serve", **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.core.owner", "serve", *map(str, arguments)],
+            [sys.executable, "-m", "tests.core.owner", program, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,12 +83,16 @@ class Owner:
             start_new_session=True,
         )
 
-    def ask(self, question: str) -> str:
+    def ask(self, order: str) -> str:
         """Have the process do something; return its one-line answer."""
-        assert self.process.stdin
-        self.process.stdin.write(f"{question}\n")
-        self.process.stdin.flush()
+        self.tell(order)
         return self.hear()
+
+    def tell(self, order: str) -> None:
+        """Have the process do something; ``hear`` its answer later."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{order}\n")
+        self.process.stdin.flush()
 
     def hear(self) -> str:
         """The next line that the process says."""
@@ -83,7 +114,8 @@ class Owner:
         """Let the process end by itself, as at the end of its input."""
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
@@ -129,7 +161,10 @@ def _fork(then: Callable[[], object], *, wait: bool = True) -> int:
 
 def _spawn() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", DIES_WITH_ITS_STDIN], close_fds=False, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", DIES_WITH_ITS_STDIN],
+        close_fds=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
     )
 
 
@@ -148,7 +183,10 @@ def come_and_go(directory: str, processes: str, rounds: str) -> None:
                 assert info(server.ensure(), "run_id") == server_id
             os.write(sys.stdout.fileno(), f"{server_id} {count[1:]}".encode())
             server.release()
-            time.sleep(random.random() * 0.0003)  # the launcher notices somewhere in this time
+            # the launcher notices somewhere in this time; a sleep would be too long
+            come_back = time.perf_counter() + 0.01 * random.random() ** 4
+            while time.perf_counter() < come_back:
+                pass
         os._exit(0)
 
     children = [_fork(worker, wait=False) for _ in range(int(processes))]
@@ -157,18 +195,26 @@ def come_and_go(directory: str, processes: str, rounds: str) -> None:
 
 
 def fork_during_ensure(directory: str) -> None:
-    """Forks children that stay, as long as another thread starts the server.
+    """As long as another thread starts the server, fork children that release it, and stay.
 
-    The last child then joins the server by itself. Prints its path, and waits for the input's end.
+    Each child prints its id, the parent "started" at the end.
     """
     server = EmbeddedServer(directory)
+
+    def child() -> None:
+        server.release()
+        os.write(sys.stdout.fileno(), f"{os.getpid()}\n".encode())
+        signal.pause()
+
     starting = threading.Thread(target=server.ensure)
     starting.start()
+    children = 0
     while starting.is_alive():
-        print(_fork(signal.pause, wait=False), flush=True)
+        _fork(child, wait=False)
+        children += 1
         starting.join(0.003)
     server.release()
-    print("started", flush=True)
+    print(f"started {children}", flush=True)
     sys.stdin.read()
 
 
