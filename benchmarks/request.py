@@ -24,6 +24,7 @@ from flask import Flask, session
 from flask_caching import Cache
 from flask_session import Session
 from flask_session.redis import RedisSessionInterface as PeerSessionInterface
+from werkzeug.test import EnvironBuilder
 
 from flask_redis_kit import RedisKit, RedisSessionInterface
 from tests.harness.engines import engines
@@ -32,12 +33,6 @@ from tests.harness.servers import Server
 
 Call = Callable[[], Any]
 PAGE = "<p>" + "a page of some size " * 200
-
-
-def _login(app: Flask) -> Any:
-    client = app.test_client()
-    assert client.get("/login").status_code == 200
-    return client
 
 
 def _add_login(app: Flask) -> None:
@@ -127,10 +122,21 @@ def _timed(call: Call, requests: int) -> float:
 
 
 def _requester(app: Flask) -> Call:
-    client = app.test_client() if app.name == "bare" else _login(app)
+    """Calls ``GET /page`` with a logged-in cookie as a WSGI server would; no test client's cost."""
+    client = app.test_client()
+    assert client.get("/login").status_code in {200, 404}
+    cookie = client.get_cookie("session")
+    headers = {"Cookie": f"session={cookie.value if cookie else 'x' * 43}"}
+    made = EnvironBuilder(path="/page", headers=headers).get_environ()
+    made["REMOTE_ADDR"] = "127.0.0.1"
+
+    def start_response(status: str, *_: Any) -> Any:
+        assert status == "200 OK", status
 
     def call() -> None:
-        assert client.get("/page").status_code == 200
+        body = app(dict(made), start_response)
+        assert len(b"".join(body)) == len(PAGE)
+        body.close()  # type: ignore[attr-defined]  # werkzeug's iterable has it
 
     return call
 

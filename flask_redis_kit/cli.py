@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from flask import Flask, current_app
@@ -13,9 +13,7 @@ from flask.cli import AppGroup, with_appcontext
 from flask_redis_kit.core import health
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Feature
-
-if TYPE_CHECKING:
-    from flask_redis_kit.kit import KitState
+from flask_redis_kit.core.state import KitState
 
 
 def install_commands(app: Flask, kit_name: str, features: Sequence[Feature[Any, Any]]) -> None:

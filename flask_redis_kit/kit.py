@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
@@ -15,12 +14,11 @@ from flask_redis_kit.cli import install_commands
 from flask_redis_kit.core import config, health
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.connection import Connector
-from flask_redis_kit.core.connectors import Connectors
 from flask_redis_kit.core.errors import ConfigError, NotInitialized
-from flask_redis_kit.core.feature import AppState, Context, Feature, current_state
-from flask_redis_kit.core.keys import KeyBuilder, KeySpec, checked_namespace, default_namespace
+from flask_redis_kit.core.feature import Context, Feature, current_state
+from flask_redis_kit.core.keys import KeySpec, checked_namespace
 from flask_redis_kit.core.request import batch_of
-from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.core.state import KitState
 from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature
 from flask_redis_kit.ratelimit import RateLimitFeature
@@ -35,31 +33,6 @@ BUILTIN: Mapping[str, type[Feature[Any, Any]]] = {
     "events": EventsFeature,
     "queue": QueueFeature,
 }
-
-
-class KitState(AppState):
-    """What one kit holds in one application."""
-
-    def __init__(self, app: Flask, kit_name: str, core: config.CoreConfig, prefix: str) -> None:
-        super().__init__(app, kit_name)
-        self.core = core
-        self.prefix = prefix
-        self.settings: list[config.Setting] = []
-        self.keys = KeyBuilder(core.namespace or default_namespace(app.name))
-        self.connectors = Connectors(core, Path(app.instance_path) / "redis")
-        self._wires: dict[str | None, Wire] = {}
-
-    def wire(self, url: str | None = None) -> Wire:
-        """The wire to the application's server, or to the one at ``url``; shared by URL."""
-        if url not in self._wires:
-            connector = self.connectors.get(url)
-            wires = (wire for wire in self._wires.values() if wire.connector is connector)
-            self._wires[url] = next(wires, None) or Wire(connector)
-        return self._wires[url]
-
-    def wires(self) -> list[Wire]:
-        """Each server's wire once."""
-        return list(dict.fromkeys(self._wires.values()))
 
 
 class RedisKit:
@@ -210,7 +183,7 @@ class RedisKit:
             return states[0]
         if not states:
             raise NotInitialized(
-                "This RedisKit has no application. Call kit.init_app(app), and keep the application."
+                "This RedisKit has no application. Call kit.init_app(app), and keep the app."
             )
         raise NotInitialized(
             f"This RedisKit serves {len(states)} applications and none of them is current. Call "
