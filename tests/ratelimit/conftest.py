@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
@@ -22,6 +22,10 @@ class Limited(NamedTuple):
     app: Flask
     kit: RedisKit
     client: FlaskClient
+
+    def statuses(self, path: str, n: int, **options: Any) -> list[int]:
+        """The answers to ``n`` requests."""
+        return [self.client.get(path, **options).status_code for _ in range(n)]
 
     @property
     def limiter(self) -> Limiter:

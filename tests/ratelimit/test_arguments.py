@@ -1,0 +1,91 @@
+"""Bad input: refused at once where it can be, never silently unlimited."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flask_redis_kit import rate_limit
+from flask_redis_kit.ratelimit import RateLimitKeyError
+from tests.ratelimit.conftest import Limited
+
+
+@pytest.mark.parametrize(
+    ("limit", "window", "error", "named"),
+    [
+        (0, 60, ValueError, "limit="),
+        (-1, 60, ValueError, "limit="),
+        (10**10, 60, ValueError, "limit="),
+        (1.5, 60, TypeError, "limit="),
+        ("5", 60, TypeError, "limit="),
+        (True, 60, TypeError, "limit="),
+        (None, 60, TypeError, "limit="),
+        (lambda: 5, 60, TypeError, "with its arguments"),
+        (5, 0, ValueError, "window="),
+        (5, -1.0, ValueError, "window="),
+        (5, 1e-9, ValueError, "window="),
+        (5, float("nan"), ValueError, "window="),
+        (5, float("inf"), ValueError, "window="),
+        (5, timedelta(days=-1), ValueError, "window="),
+        (5, "60", TypeError, "window="),
+        (5, None, TypeError, "window="),
+        (5, False, TypeError, "window="),
+    ],
+)
+def test_a_wrong_limit_or_window_is_refused_at_once(
+    limited: Limited, limit: Any, window: Any, error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        rate_limit(limit=limit, window=window)
+    with pytest.raises(error, match=named), limited.app.app_context():
+        limited.kit.ratelimit.check(limit=limit, window=window, key="k")
+
+
+def test_a_decorator_without_arguments_says_how_to_write_it() -> None:
+    with pytest.raises(TypeError, match=r"@rate_limit\(limit=100, window=60\)"):
+        rate_limit(lambda: "view")  # type: ignore[arg-type]
+
+
+async def later() -> str:
+    return "k"
+
+
+@pytest.mark.parametrize("key_func", ["user", 5, later])
+def test_a_wrong_key_func_is_refused_at_once(key_func: Any) -> None:
+    with pytest.raises(TypeError, match="key_func="):
+        rate_limit(limit=1, window=60, key_func=key_func)
+
+
+def test_what_is_no_function_can_not_be_limited() -> None:
+    with pytest.raises(TypeError, match="decorates functions"):
+        rate_limit(limit=1, window=60)(property(len))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", [None, "", b"", (), ("",), ("a", None), 1.5, True, ["a"], {}])
+def test_an_empty_or_odd_key_is_an_error_that_names_the_place(limited: Limited, key: Any) -> None:
+    def find_user() -> Any:
+        return key
+
+    @limited.app.get("/")
+    @rate_limit(limit=1, window=60, key_func=find_user)
+    def home() -> str:
+        raise AssertionError("it was let through")
+
+    limited.app.testing = True
+    with pytest.raises(RateLimitKeyError, match=r"find_user of the rate limit on 'home'"):
+        limited.client.get("/")
+    with limited.app.app_context(), pytest.raises(RateLimitKeyError, match="key="):
+        limited.kit.ratelimit.check(limit=1, window=60, key=key)
+
+
+def test_a_key_func_that_hands_out_a_coroutine_is_an_error(limited: Limited) -> None:
+    @limited.app.get("/")
+    @rate_limit(limit=1, window=60, key_func=lambda: later())  # type: ignore[arg-type, return-value]
+    def home() -> str:
+        return "ok"
+
+    limited.app.testing = True
+    with pytest.raises(RateLimitKeyError, match="coroutine"):
+        limited.client.get("/")
