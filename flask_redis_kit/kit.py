@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -11,10 +12,11 @@ from flask import Blueprint, Flask, Response, current_app, has_app_context, json
 
 from flask_redis_kit.cache import CacheFeature
 from flask_redis_kit.cli import install_commands
-from flask_redis_kit.core import config, health
+from flask_redis_kit.core import config, health, signals
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.errors import ConfigError, NotInitialized
+from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context, Feature, current_state
 from flask_redis_kit.core.keys import KeySpec, checked_namespace
 from flask_redis_kit.core.request import batch_of
@@ -24,6 +26,7 @@ from flask_redis_kit.queue import QueueFeature
 from flask_redis_kit.ratelimit import RateLimitFeature
 from flask_redis_kit.sessions import SessionsFeature
 
+log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Feature[Any, Any])
 
 BUILTIN: Mapping[str, type[Feature[Any, Any]]] = {
@@ -124,6 +127,8 @@ class RedisKit:
         config.warn_near_misses(app, prefix, known, sections)
         state.wire()
         self._install(app)
+        if {"queue", "events"} <= set(self._features):
+            self._tell_users_of_their_jobs(state)
         kits[self.name] = state
         self._states.add(state)
 
@@ -165,6 +170,22 @@ class RedisKit:
         for feature in self._features.values():
             feature.install(app)
         install_commands(app, self.name, list(self._features.values()))
+
+    def _tell_users_of_their_jobs(self, state: KitState) -> None:
+        """What a job reports becomes a ``job`` event for the user it was enqueued for."""
+
+        def tell(engine: object, *, user: int | str | None, **facts: Any) -> None:
+            if user is None or engine is not state.built("queue"):
+                return
+            data = {"id": facts["job_id"], **{k: facts[k] for k in ("state", "progress", "note")}}
+            try:
+                with state.app.app_context():
+                    self.events.publish_to_user(user, "job", data)
+            except FAILURES as error:
+                log.warning("The user of job %s was not told: %s", facts["job_id"], error)
+
+        state.receivers.append(tell)  # the signal holds it weakly: it goes with the application
+        signals.job_progress.connect(tell)
 
     def state(self) -> KitState:
         """The state in the current application; outside of any, in the only one initialised."""

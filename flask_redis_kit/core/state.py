@@ -21,6 +21,8 @@ class KitState(AppState):
         self.core = core
         self.prefix = prefix
         self.settings: list[config.Setting] = []
+        self.receivers: list[object] = []
+        """Receivers of signals, kept alive for as long as the application."""
         self.keys = KeyBuilder(core.namespace or default_namespace(app.name))
         self.connectors = Connectors(core, Path(app.instance_path) / "redis")
         self._wires: dict[str | None, Wire] = {}
