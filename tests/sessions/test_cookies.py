@@ -1,0 +1,173 @@
+"""The cookie: its attributes when it is set and when it is deleted, and when it is renewed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import redis
+from werkzeug.test import TestResponse
+
+from flask_redis_kit.sessions.saving import slide_interval
+from tests.sessions.conftest import MakeShop
+from tests.sessions.shop import Shop, set_cookies, sid_of
+
+
+def attributes(response: TestResponse) -> set[str]:
+    """The attributes of the only cookie, without those that say when it ends."""
+    (cookie,) = response.headers.getlist("Set-Cookie")
+    ends = ("Expires=", "Max-Age=")
+    return {part for part in cookie.split("; ")[1:] if not part.startswith(ends)}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"},
+        {"SESSION_COOKIE_NAME": "__Host-shop", "SESSION_COOKIE_SECURE": True},
+        {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_PARTITIONED": True},
+        {"SESSION_COOKIE_PATH": "/shop", "SESSION_COOKIE_HTTPONLY": False},
+        {"APPLICATION_ROOT": "/shop"},
+        {"SESSION_COOKIE_DOMAIN": "shop.example"},
+    ],
+    ids=lambda config: ",".join(config) or "defaults",
+)
+def test_a_cookie_is_deleted_with_the_attributes_it_was_set_with(
+    make_shop: MakeShop, redis_url: str, config: dict[str, object]
+) -> None:
+    shop = make_shop(redis_url, **config)
+    client = shop.app.test_client(use_cookies=False)
+    response = client.get("/set/a/1")
+    name, _, rest = response.headers["Set-Cookie"].partition("=")
+    assert name == config.get("SESSION_COOKIE_NAME", "session")
+    sid = rest.partition(";")[0]
+    gone = client.get("/clear", headers={"Cookie": f"{name}={sid}"})
+    assert gone.headers["Set-Cookie"].startswith(f"{name}=;")
+    assert "Max-Age=0" in gone.headers["Set-Cookie"]
+    assert attributes(gone) == attributes(response)
+    if "SESSION_COOKIE_PARTITIONED" in config:
+        assert {"Secure", "Partitioned"} <= attributes(gone)
+
+
+def test_a_response_with_a_cookie_is_not_to_be_stored(shop: Shop) -> None:
+    visitor = shop.visitor()
+    for path in ("/set/a/1", "/clear"):
+        response = visitor.get(path)
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Vary"] == "Cookie"
+
+
+def test_a_view_that_says_how_to_cache_is_left_alone(shop: Shop) -> None:
+    @shop.app.after_request
+    def say(response: TestResponse) -> TestResponse:
+        response.headers["Cache-Control"] = "private, max-age=5"
+        return response
+
+    assert shop.visitor().get("/set/a/1").headers["Cache-Control"] == "private, max-age=5"
+
+
+def test_clearing_without_a_cookie_deletes_none(shop: Shop) -> None:
+    assert set_cookies(shop.visitor().get("/clear")) == []
+
+
+def test_clearing_deletes_a_cookie_that_is_no_id(shop: Shop) -> None:
+    (cookie,) = set_cookies(shop.visitor("rubbish").get("/clear"))
+    assert cookie.startswith("session=;")
+
+
+@pytest.mark.parametrize("path", ["/get/a", "/untouched", "/regenerate", "/pop/a", "/permanent"])
+def test_a_cookie_whose_session_is_missing_is_not_deleted(shop: Shop, path: str) -> None:
+    assert set_cookies(shop.visitor("A" * 43).get(path)) == []
+
+
+def test_a_permanent_session_has_a_cookie_with_an_end(shop: Shop) -> None:
+    visitor = shop.visitor(shop.session_of(a=1))
+    first = visitor.get("/permanent")
+    assert "Expires=later" in set_cookies(first)[0]
+    assert visitor.get("/get/_permanent").text == "True"
+
+
+def test_a_permanent_session_is_not_sent_again_when_it_is_read(shop: Shop) -> None:
+    visitor = shop.visitor(shop.session_of(a=1, _permanent=True))
+    assert set_cookies(visitor.get("/get/a")) == []
+    assert set_cookies(visitor.get("/permanent")) == []
+
+
+def test_reading_an_ageing_session_prolongs_it_once(
+    make_shop: MakeShop, redis_url: str, redis_client: redis.Redis
+) -> None:
+    shop = make_shop(redis_url, PERMANENT_SESSION_LIFETIME=timedelta(minutes=30))
+    sid = shop.session_of(a=1, _permanent=True)
+    key = shop.key(sid)
+    visitor = shop.visitor(sid)
+    redis_client.expire(key, 1790)  # not due yet: the interval is 30 s
+    assert set_cookies(visitor.get("/get/a")) == []
+    assert redis_client.ttl(key) <= 1790
+    redis_client.expire(key, 1700)
+    assert set_cookies(visitor.get("/untouched")) == []
+    assert redis_client.ttl(key) <= 1700
+    assert "Expires=later" in set_cookies(visitor.get("/get/a"))[0]
+    assert redis_client.ttl(key) > 1790
+    assert set_cookies(visitor.get("/get/a")) == []
+
+
+def test_a_session_of_the_browsers_life_is_prolonged_without_a_cookie(
+    make_shop: MakeShop, redis_url: str, redis_client: redis.Redis
+) -> None:
+    shop = make_shop(redis_url, PERMANENT_SESSION_LIFETIME=timedelta(minutes=30))
+    sid = shop.session_of(a=1)
+    redis_client.expire(shop.key(sid), 100)
+    assert set_cookies(shop.visitor(sid).get("/get/a")) == []
+    assert redis_client.ttl(shop.key(sid)) > 1790
+
+
+def test_without_refreshing_only_writes_prolong(
+    make_shop: MakeShop, redis_url: str, redis_client: redis.Redis
+) -> None:
+    shop = make_shop(redis_url, SESSION_REFRESH_EACH_REQUEST=False)
+    sid = shop.session_of(a=1, _permanent=True)
+    redis_client.expire(shop.key(sid), 100)
+    assert set_cookies(shop.visitor(sid).get("/get/a")) == []
+    assert redis_client.ttl(shop.key(sid)) <= 100
+    assert "Expires=later" in set_cookies(shop.visitor(sid).get("/set/a/2"))[0]
+    assert redis_client.ttl(shop.key(sid)) > 100
+
+
+def test_a_shorter_lifetime_takes_hold_of_old_sessions(
+    make_shop: MakeShop, redis_url: str, redis_client: redis.Redis
+) -> None:
+    sid = make_shop(redis_url).session_of(a=1)
+    shop = make_shop(redis_url, PERMANENT_SESSION_LIFETIME=60)
+    shop.visitor(sid).get("/get/a")
+    assert redis_client.ttl(shop.key(sid)) <= 60
+
+
+def test_saying_modified_sends_the_cookie_again(shop: Shop) -> None:
+    visitor = shop.visitor(shop.session_of(a=1))
+    assert len(set_cookies(visitor.get("/modified"))) == 1
+    assert visitor.get("/get/a").text == "1"
+
+
+def test_the_time_between_two_prolongations_follows_the_lifetime() -> None:
+    assert slide_interval(10) == 1
+    assert slide_interval(1800) == 30
+    assert slide_interval(31 * 86400) == 3600
+
+
+def test_an_application_cannot_see_the_sessions_of_another(
+    make_shop: MakeShop, redis_url: str
+) -> None:
+    from flask_redis_kit import RedisKit
+
+    kit = RedisKit(features=("sessions",))
+    one = make_shop(redis_url, name="one", kit=kit)
+    two = make_shop(
+        redis_url, name="two", kit=kit, SESSION_COOKIE_NAME="session", SESSION_COOKIE_SECURE=True
+    )
+    sid = one.session_of(a=1)
+    assert two.read(sid) == {}
+    assert one.read(sid) == {"a": 1}
+    assert "Secure" not in attributes(one.visitor().get("/set/a/1"))
+    assert "Secure" in attributes(two.visitor().get("/set/a/1"))
+    assert sid_of(one.visitor(sid)) == sid
