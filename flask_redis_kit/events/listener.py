@@ -69,6 +69,7 @@ class Listener:
         self._lock = threading.Lock()
         self._changed: set[str] = set()
         self._stopping = False
+        self._failures = 0  # since a subscription was last acknowledged
         self._connection: Any = None
         self._asked: set[str] = set()  # SUBSCRIBE was sent on this connection
         self._live: set[str] = set()  # ... and acknowledged
@@ -122,23 +123,19 @@ class Listener:
     # the thread
 
     def _run(self) -> None:
-        failures = 0
         while not self._stopping:
-            started = time.monotonic()
             try:
                 self._listen()
             except FAILURES as error:
-                if time.monotonic() - started > LONGEST_PAUSE:
-                    failures = 0
-                failures += 1
-                level = logging.WARNING if failures == 3 else logging.INFO
+                self._failures += 1
+                level = logging.WARNING if self._failures == 3 else logging.INFO
                 log.log(level, "lost the connection to %s: %s", self._address, error)
             except Exception:  # noqa: BLE001  # one bad message must not make all streams deaf
-                failures += 1
+                self._failures += 1
                 log.exception("the events' listener failed; it starts again")
             self._hang_up()
             if not self._stopping:
-                longest = min(LONGEST_PAUSE, 0.05 * 2 ** min(failures, 10))
+                longest = min(LONGEST_PAUSE, 0.05 * 2 ** min(self._failures, 10))
                 self._pause(random.uniform(0, longest))  # noqa: S311  # jitter
         with self._lock:
             self._close_pipe()
@@ -191,6 +188,7 @@ class Listener:
         if kind == b"message":
             self._receiver.heard(topic, reply[2])
         elif kind == b"subscribe" and topic in self._asked:
+            self._failures = 0
             self._live.add(topic)
             self._receiver.subscribed(topic)
 

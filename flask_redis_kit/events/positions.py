@@ -13,7 +13,7 @@ from typing import NamedTuple
 from flask_redis_kit.events.channels import MAX_CHANNELS, Channel
 
 _ID = re.compile(rb"(\d{1,16})-(\d{1,16})\Z")
-_PART = re.compile(r"([0-9a-f]{8})=(\d{1,16})-(\d{1,16})\Z")
+_PART = re.compile(r"([0-9a-f]{8})=([0-9]{1,16})-([0-9]{1,16})\Z")
 _LONGEST = 3 + MAX_CHANNELS * 43
 
 
