@@ -302,6 +302,11 @@ class Worker:
         now = time.monotonic()
         for consumer in self._consumers:
             consumer.broken(now)
+        try:
+            with self._engine.damage(self._lead.keys.queue):
+                raise error
+        except FAILURES as named:
+            error = named
         if self._failures > 1 and self._failures & (self._failures - 1) == 0:
             log.error("The queue's server fails (%d times now): %s", self._failures, error)
         elif self._failures == 1:

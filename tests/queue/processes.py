@@ -1,0 +1,84 @@
+"""Worker processes as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+WORKERS = "frk:{jobs:default}:queue:workers"
+
+
+class WorkerProcess:
+    """``flask redis worker`` in a process of its own. ``settings`` are ``REDIS_…`` keys."""
+
+    def __init__(self, url: str, *options: str, **settings: object) -> None:
+        command = [sys.executable, "-W", "error", "-m", "flask", "--app", "tests.queue.jobs_app"]
+        environment = {name: f"{value}" for name, value in settings.items()}
+        self._process = subprocess.Popen(
+            [*command, "redis", "worker", *options],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "REDIS_URL": url,
+                **{f"JOBS_{name}": value for name, value in environment.items()},
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._output: str | None = None
+        self.url = url
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ready(self, client: redis.Redis) -> WorkerProcess:
+        """Wait until it is signed on."""
+        mark = f":{self.pid}:".encode()
+        wait_until(
+            lambda: not self.alive or any(mark in name for name in client.zrange(WORKERS, 0, -1)),
+            timeout=30,
+            what="the worker to sign on",
+        )
+        assert self.alive, self.output()
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self.output()
+
+    def exit_code(self) -> int:
+        """Wait for its end."""
+        self.output()
+        return self._process.returncode
+
+    def output(self) -> str:
+        """Wait for its end; what it wrote."""
+        if self._output is None:
+            self._output = self._process.communicate(timeout=30)[0]
+        return self._output
+
+    def end(self) -> None:
+        """Make sure that it is gone."""
+        if self.alive:
+            self.signal(signal.SIGCONT)
+            self._process.kill()
+        self.output()

@@ -1,0 +1,204 @@
+"""Workers while the network and the server fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from flask_redis_kit.queue.layout import QueueKeys
+from tests.harness.proxy import Proxy
+from tests.harness.servers import Server
+from tests.queue.conftest import MakeApp, Queued, StartWorker, Working, ran
+from tests.queue.jobs_app import hold, kit, record
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def near(make_app: MakeApp) -> Iterator[Queued]:
+    """An application that reaches the server directly, in whose context the test runs."""
+    made = make_app()
+    with made.app.app_context():
+        yield made
+
+
+def parked(client: redis.Redis) -> bool:
+    return bool(client.info("clients")["blocked_clients"] == 1)
+
+
+def test_a_fetch_whose_reply_is_lost_is_found_again_by_the_same_worker(
+    near: Queued,
+    make_app: MakeApp,
+    working: Working,
+    proxy: Proxy,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flask_redis_kit.queue.worker.REPLY", 0.3)
+    far = make_app(proxy.url)  # the default lease: nobody else takes the job
+    with working(far, threads=1):
+        wait_until(lambda: parked(redis_client))
+        (worker,) = redis_client.zrange(keys.workers, 0, -1)
+        proxy.drop_replies(1)
+        kit.queue.enqueue(record, {"n": 1})
+        wait_until(lambda: redis_client.llen(keys.active(worker.decode())) == 1)
+        assert ran(redis_client) == []
+        proxy.cut()
+        wait_until(lambda: ran(redis_client) == ["1"] and not redis_client.exists(keys.jobs))
+        assert redis_client.zrange(keys.workers, 0, -1) == [worker]
+    assert redis_client.exists(keys.crash) == 0
+
+
+@pytest.mark.parametrize("rst", [True, False])
+def test_connections_cut_at_random_lose_no_job(
+    near: Queued,
+    make_app: MakeApp,
+    working: Working,
+    proxy: Proxy,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+    rst: bool,
+) -> None:
+    far = make_app(proxy.url)
+    with working(far, threads=4):
+        for n in range(20):
+            jobs = [("write", {"n": n * 20 + m}) for m in range(20)]
+            kit.queue.enqueue_many(jobs)
+            if n % 2:
+                proxy.cut_after(100 + 37 * n)
+            else:
+                proxy.cut(rst=rst)
+        # what jobs do goes past the proxy, so that only the worker suffers
+        wait_until(lambda: not redis_client.exists(keys.jobs), timeout=30)
+    done = [int(n) for n in ran(redis_client)]
+    assert set(done) == set(range(400))
+    # a lost acknowledgement is sent again, a lost fetch is adopted: nothing runs twice
+    assert len(done) == 400
+
+
+@pytest.fixture(autouse=True)
+def _write_directly(redis_client: redis.Redis) -> None:
+    lock = threading.Lock()
+
+    @kit.queue.task(name="write")
+    def write(n: int) -> None:
+        with lock:
+            redis_client.rpush("ran", n)
+
+
+def test_a_script_flush_while_a_worker_is_parked_delays_nothing(
+    near: Queued, working: Working, redis_client: redis.Redis
+) -> None:
+    with working(near, threads=1):
+        for n in range(3):
+            wait_until(lambda: parked(redis_client))
+            redis_client.script_flush()
+            kit.queue.enqueue(record, {"n": n})
+            wait_until(lambda n=n: len(ran(redis_client)) == n + 1, timeout=2)  # type: ignore[misc]
+
+
+def test_a_restart_of_the_server_loses_no_job_and_workers_go_on(
+    make_app: MakeApp,
+    working: Working,
+    own_server: Callable[..., Server],
+    keys: QueueKeys,
+) -> None:
+    server = own_server()
+    queued = make_app(server.url)
+    with queued.app.app_context(), working(queued, threads=2):
+        with server.client() as client:
+            held = kit.queue.enqueue(hold, {"n": 1})
+            waiting = kit.queue.enqueue(record, {"n": 2}, delay=0.5)
+            wait_until(lambda: ran(client, "started"))
+        server.restart()
+        with server.client() as client:
+            client.set("go", 1)
+            wait_until(lambda: not client.exists(keys.jobs), timeout=20)
+            assert sorted(ran(client)) == ["1", "2"]
+            assert client.zcard(keys.workers) == 1
+    assert held != waiting
+
+
+def test_a_worker_signs_on_again_after_everything_was_flushed(
+    near: Queued, working: Working, redis_client: redis.Redis, keys: QueueKeys
+) -> None:
+    with working(near, threads=2):
+        kit.queue.enqueue(hold, {"n": 1})
+        wait_until(lambda: ran(redis_client, "started"))
+        redis_client.flushall()
+        redis_client.set("go", 1)
+        kit.queue.enqueue(record, {"n": 2})
+        wait_until(lambda: set(ran(redis_client)) == {"1", "2"}, timeout=20)
+        wait_until(lambda: not redis_client.exists(keys.jobs))
+
+
+def test_a_server_that_hangs_is_asked_again_and_the_job_runs(
+    near: Queued,
+    make_app: MakeApp,
+    working: Working,
+    proxy: Proxy,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flask_redis_kit.queue.worker.REPLY", 0.2)
+    monkeypatch.setattr("flask_redis_kit.queue.worker.BLOCK", 0.2)
+    far = make_app(proxy.url)
+    with working(far, threads=1):
+        wait_until(lambda: parked(redis_client))
+        connections = proxy.connections
+        proxy.drop_replies()
+        wait_until(lambda: proxy.connections > connections)
+        kit.queue.enqueue("write", {"n": 1})
+        proxy.restore()
+        wait_until(lambda: ran(redis_client) == ["1"] and not redis_client.exists(keys.jobs))
+
+
+def test_a_key_of_another_type_is_named_in_the_log_and_the_worker_goes_on_later(
+    near: Queued,
+    working: Working,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    redis_client.set(keys.wake, "mine")
+    with working(near, threads=1):
+        wait_until(lambda: "frk:{jobs:default}:queue:*" in caplog.text)
+        redis_client.delete(keys.wake)
+        kit.queue.enqueue(record, {"n": 1})
+        wait_until(lambda: ran(redis_client) == ["1"], timeout=20)
+
+
+def test_a_worker_started_before_its_server_waits_for_it(
+    make_app: MakeApp, working: Working, own_server: Callable[..., Server]
+) -> None:
+    server = own_server()
+    queued = make_app(server.url)
+    server.kill()
+    with queued.app.app_context(), working(queued, threads=1):
+        server.start()
+
+        def enqueued() -> bool:
+            try:
+                return bool(kit.queue.enqueue(record, {"n": 1}))
+            except redis.ConnectionError:
+                return False
+
+        wait_until(enqueued)
+        with server.client() as client:
+            wait_until(lambda: ran(client) == ["1"])
+
+
+def test_a_worker_killed_while_it_is_parked_costs_nothing(
+    start_worker: StartWorker, near: Queued, redis_client: redis.Redis, keys: QueueKeys
+) -> None:
+    worker = start_worker()
+    wait_until(lambda: parked(redis_client))
+    worker.kill()
+    kit.queue.enqueue(record, {"n": 1})
+    start_worker()
+    wait_until(lambda: not redis_client.exists(keys.jobs))
+    assert ran(redis_client) == ["1"]
