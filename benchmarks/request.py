@@ -114,11 +114,13 @@ def peer_app(url: str) -> Flask:
     return app
 
 
-def _timed(call: Call, requests: int) -> float:
-    started = time.perf_counter()
+def _timed(call: Call, requests: int) -> tuple[float, float]:
+    """Elapsed and CPU time of this process for one request, in µs."""
+    started, cpu = time.perf_counter(), time.process_time()
     for _ in range(requests):
         call()
-    return (time.perf_counter() - started) / requests * 1e6
+    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return elapsed / requests * 1e6, cpu / requests * 1e6
 
 
 def _requester(app: Flask) -> Call:
@@ -126,8 +128,8 @@ def _requester(app: Flask) -> Call:
     client = app.test_client()
     assert client.get("/login").status_code in {200, 404}
     cookie = client.get_cookie("session")
-    headers = {"Cookie": f"session={cookie.value if cookie else 'x' * 43}"}
-    made = EnvironBuilder(path="/page", headers=headers).get_environ()
+    session_id = cookie.value if cookie else "x" * 43
+    made = EnvironBuilder(path="/page", headers=[("Cookie", f"session={session_id}")]).get_environ()
     made["REMOTE_ADDR"] = "127.0.0.1"
 
     def start_response(status: str, *_: Any) -> Any:
@@ -161,19 +163,20 @@ def main() -> None:
             proxy.delay(options.rtt / 1000)
         url = proxy.url if options.rtt else server.url
         calls = {app.name: _requester(app) for app in (bare(), kit_app(url), peer_app(url))}
-        times: dict[str, list[float]] = {name: [] for name in calls}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
         for call in calls.values():
             _timed(call, max(2, options.requests // 10))
         for _ in range(options.repeats):
             for name, call in calls.items():
                 times[name].append(_timed(call, options.requests))
-    medians = {name: statistics.median(each) for name, each in times.items()}
+    medians = {n: statistics.median(elapsed for elapsed, _ in each) for n, each in times.items()}
+    cpu = {n: statistics.median(cpu for _, cpu in each) for n, each in times.items()}
     over = {name: medians[name] - medians["bare"] for name in ("kit", "peers")}
     print(f"server: {server_engine.name}, added round-trip time: {options.rtt} ms")
-    print(f"{'':8}{'µs/request':>12}{'over Flask':>12}{'trips':>7}")
-    print(f"{'bare':8}{medians['bare']:12.0f}{'':>12}{0:7}")
+    print(f"{'':8}{'µs/request':>12}{'over Flask':>12}{'own CPU':>9}{'trips':>7}")
+    print(f"{'bare':8}{medians['bare']:12.0f}{'':>12}{cpu['bare']:9.0f}{0:7}")
     for name in ("kit", "peers"):
-        print(f"{name:8}{medians[name]:12.0f}{over[name]:12.0f}{trips[name]:7}")
+        print(f"{name:8}{medians[name]:12.0f}{over[name]:12.0f}{cpu[name]:9.0f}{trips[name]:7}")
     print(
         f"ratio peers/kit: {over['peers'] / over['kit']:.2f} over bare Flask, "
         f"{medians['peers'] / medians['kit']:.2f} in all"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, Flask, Response, current_app, has_app_context, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 
 from flask_redis_kit.cache import CacheFeature
 from flask_redis_kit.cli import install_commands
@@ -189,14 +189,11 @@ class RedisKit:
 
     def state(self) -> KitState:
         """The state in the current application; outside of any, in the only one initialised."""
-        if has_app_context() and self.name in current_app.extensions.get("redis_kit", {}):
+        if current_app:
             state = current_state(self.name)
-        elif has_app_context():
-            state = current_state(self.name)  # raises, with the cure
-        else:
-            state = self._only_state()
-        assert isinstance(state, KitState)  # noqa: S101  # the kit puts nothing else there
-        return state
+            assert isinstance(state, KitState)  # noqa: S101  # the kit puts nothing else there
+            return state
+        return self._only_state()
 
     def _only_state(self) -> KitState:
         states = list(self._states)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import click
-from flask import Flask, current_app, has_app_context
+from flask import Flask, current_app
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.config import FeatureConfig
@@ -26,15 +26,17 @@ E = TypeVar("E")
 
 def current_state(kit_name: str = "default") -> AppState:
     """The state of a kit in the current application; ``NotInitialized`` says what is missing."""
-    if not has_app_context():
+    try:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    except RuntimeError:
         raise NotInitialized(
             "There is no current application. Call this in a request, or inside "
             "`with app.app_context():`."
-        )
-    state: AppState | None = current_app.extensions.get("redis_kit", {}).get(kit_name)
+        ) from None
+    state: AppState | None = app.extensions.get("redis_kit", {}).get(kit_name)
     if state is None:
         raise NotInitialized(
-            f"Application {current_app.name!r} has no RedisKit named {kit_name!r}. "
+            f"Application {app.name!r} has no RedisKit named {kit_name!r}. "
             "Did you forget kit.init_app(app)?"
         )
     return state

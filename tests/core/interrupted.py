@@ -1,4 +1,4 @@
-"""Interrupts threads at random points of an exchange; prints how many replies were read, how many wrong.
+"""Interrupts threads in the middle of exchanges; prints how many replies were read, how many wrong.
 
 Run as a program with the server's URL: interrupts hit the harness of a test runner as well.
 """
@@ -17,7 +17,7 @@ from flask_redis_kit.core.wire import Wire
 from tests.core.connecting import get, put, wire_to
 
 
-class Interrupt(Exception):  # noqa: N818  # not an error of the code
+class Interrupt(Exception):
     """Raised in a thread by another one."""
 
 

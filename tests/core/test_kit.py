@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,7 +18,7 @@ from tests.harness.leaks import Spec
 from tests.harness.servers import Server, free_port
 
 
-def make_app(name: str = "shop", **settings: object) -> Flask:
+def make_app(name: str = "shop", **settings: Any) -> Flask:
     app = Flask(name)
     app.config.update(settings)
     return app
@@ -150,7 +151,7 @@ def test_a_feature_belongs_to_one_kit() -> None:
         ({"REDIS_SOCKET_TIMEOUT": float("nan")}, "REDIS_SOCKET_TIMEOUT"),
     ],
 )
-def test_a_wrong_setting_is_named_at_init_app(settings: dict[str, object], said: str) -> None:
+def test_a_wrong_setting_is_named_at_init_app(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         RedisKit(make_app(**settings))
     assert said in str(caught.value)
