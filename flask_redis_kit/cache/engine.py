@@ -9,6 +9,7 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError
 
 from flask_redis_kit.cache import entry, log
+from flask_redis_kit.cache.claims import Claims
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.entry import Committed
 from flask_redis_kit.cache.envelope import Epoch, pack_header
@@ -45,6 +46,7 @@ class CacheEngine:
         self.config = context.config
         self.shards = Shards(context.wire, context.keys)
         self.notices = Notices()
+        self.claims = Claims()
         self.flights = Flights(context.config, self.shards, self.notices)
         self._misses = MissMemory()
         self._default_ttl_ms = milliseconds(context.config.default_ttl)

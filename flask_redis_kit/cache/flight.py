@@ -43,9 +43,13 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """No valid value; ``epoch`` is the log's state of that moment, None if there is no log."""
+    """No valid value; ``epoch`` is the log's state of that moment, None if there is no log.
+
+    ``unreadable`` is the header of a value that is valid but can't be decoded.
+    """
 
     epoch: Epoch | None
+    unreadable: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class Flights:
         make_log = miss.epoch is None
         seen: Look = yield entry.lease(place, asked, token, self._lease_ms, make_log=make_log)
         since = time.monotonic()
-        if self._seems_valid(call, seen):
+        if self._seems_valid(call, seen, miss.unreadable):
             # stored between our two looks: no need to compute
             if seen.leased:
                 yield entry.release(place, token)
@@ -142,8 +146,11 @@ class Flights:
             return None
         return Turn(call, place, seen.epoch, token, since)
 
-    def _seems_valid(self, call: Call, seen: Look) -> bool:
+    def _seems_valid(self, call: Call, seen: Look, unreadable: bytes | None) -> bool:
+        """Whether there is a valid value now, by its header; not the one we could not read."""
         if not seen.stored or seen.ttl_ms <= 0 or seen.epoch is None:
+            return False
+        if unreadable is not None and seen.stored.startswith(unreadable):
             return False
         try:
             envelope = unpack(seen.stored)
@@ -176,7 +183,8 @@ class Flights:
             epoch, scores = later[0], later[1]
         if not envelope.valid(epoch, scores):
             return miss
-        return self._decoded(call, seen, envelope, decode) or miss
+        hit = self._decoded(call, seen, envelope, decode)
+        return hit or Miss(epoch, seen.stored[: envelope.start])
 
     def _decoded(self, call: Call, seen: Look, envelope: Envelope, decode: Decode) -> Hit | None:
         assert seen.stored is not None  # noqa: S101  # _judge has seen to it

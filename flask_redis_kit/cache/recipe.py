@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import Any
 
+from flask_redis_kit.cache.claims import is_ambiguous
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow
@@ -49,6 +50,8 @@ class Recipe:
         names = None if self._flexible else frozenset(self._signature.parameters)
         self._templates = TagTemplates(tags, names)
         known_as = (key_prefix if key_prefix is not None else module, name)
+        self._known_as = known_as
+        self._ambiguous = is_ambiguous(function)
         self._calls = Namer("fn", "prefix" if key_prefix is not None else "module", *known_as)
         self.routes = Namer("route", "prefix" if key_prefix is not None else "module", *known_as)
         implicit = [member("f", ":".join(known_as))]
@@ -59,6 +62,11 @@ class Recipe:
     def _named(self, kind: Any) -> str | None:
         found = (each.name for each in self._signature.parameters.values() if each.kind is kind)
         return next(found, None)
+
+    def claim(self, engine: CacheEngine) -> None:
+        """``ConfigError`` if another function of this application would share the values."""
+        if self._ambiguous:
+            engine.claims.check(self._known_as, self.function)
 
     def ttl_ms(self, engine: CacheEngine) -> int:
         """How long a result lives in this application."""
@@ -126,6 +134,7 @@ def plain(
     One round trip for a hit, three for a miss.
     """
     flights = engine.flights
+    recipe.claim(engine)
     found = yield from flights.obtain(recipe.call(args, kwargs), engine.context.codec.decode)
     if isinstance(found, Hit):
         return found.value

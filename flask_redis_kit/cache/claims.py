@@ -1,0 +1,42 @@
+"""Who has a name: functions without one of their own must not find each other's values.
+
+Lambdas, functions made inside functions, and what a decorator without ``functools.wraps`` returns
+share their qualified name with others of the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask_redis_kit.core.errors import ConfigError
+
+
+def is_ambiguous(function: Callable[..., Any]) -> bool:
+    """Whether another function may have the same module and qualified name."""
+    name = getattr(function, "__qualname__", "<locals>")
+    return "<locals>" in name or "<lambda>" in name
+
+
+class Claims:
+    """The ambiguous names that functions of one application have taken."""
+
+    def __init__(self) -> None:
+        self._holders: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+    def check(self, name: tuple[str, ...], function: Callable[..., Any]) -> None:
+        """``ConfigError`` if a different function has this name already."""
+        holder = self._holders.setdefault(name, function)
+        if holder is not function and not _same(holder, function):
+            raise ConfigError(
+                f"Two cached functions are called {'.'.join(name)}, and would find each other's "
+                "values. Give each a key_prefix of its own."
+            )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two function objects do the same: one code, and nothing captured."""
+    code = getattr(one, "__code__", None)
+    if code is None or code != getattr(other, "__code__", None):
+        return False
+    return one.__closure__ is None and other.__closure__ is None
