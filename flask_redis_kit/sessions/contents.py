@@ -50,7 +50,6 @@ class Contents:
         self.ended = False
         """The session of ``origin`` is to end, whatever it holds."""
         self.rotated = False
-        self.failed = False
         self.saved = False
         self._codec = codec
         self._load = load
@@ -95,7 +94,7 @@ class Contents:
         """End this session without loading it; what is set from now on begins another one."""
         with self._lock:
             self.ended = self.used = True
-            self.rotated = self.failed = False
+            self.rotated = False
             if self.loaded is not None and self.loaded.incarnation is None:
                 self.origin = None  # known to be nowhere
             self.loaded = NOTHING
@@ -153,8 +152,6 @@ class Contents:
     def ready(self) -> bool:
         """Whether there may be something to save. Loads for a mere ``permanent = …``."""
         with self._lock:
-            if self.failed:
-                return False
             if self.loaded is None and (self.forced or self._wish is not None):
                 try:
                     self._use()
@@ -216,12 +213,7 @@ class Contents:
 
     def _use(self) -> dict[str, Any]:
         if self.loaded is None:
-            try:
-                loaded = self._load()
-            except BaseException:
-                self.failed = True
-                raise
-            self.loaded = loaded
+            self.loaded = loaded = self._load()
             self._values = dict.fromkeys(loaded.fields, _ENCODED)
             if loaded.incarnation is None:
                 self._sid = None  # an id that we never gave out is not taken over

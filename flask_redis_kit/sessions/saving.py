@@ -64,8 +64,7 @@ class Saving:
         if self.decision is None:
             contents = self._contents
             self._idle = idle
-            # whoever asked for the end of his session must not keep its cookie, come what may
-            self.decision = Cookie.DELETE if contents.ended else Cookie.KEEP
+            self.decision = Cookie.KEEP
             contents.saved = True
             verdict: Verdict = _keep
             try:
@@ -79,10 +78,10 @@ class Saving:
         contents = self._contents
         if not contents.ready():
             return _keep
+        if contents.ended:
+            return self._begin_anew()
         changes = contents.changes()
         loaded = contents.loaded_now
-        if contents.ended:
-            return self._begin_anew(changes)
         if loaded.incarnation is None:
             return self._begin(changes)
         sid = contents.origin or ""
@@ -107,13 +106,15 @@ class Saving:
             return self._interrupted(contents.origin or "")
         return self._create(contents.sid, new_incarnation(), changes)
 
-    def _begin_anew(self, changes: Changes) -> Verdict:
+    def _begin_anew(self) -> Verdict:
         """``clear()`` ended the old session; what was set since is a new one."""
         contents = self._contents
         created = None
-        if not contents.empty:
-            created = self._create(contents.sid, new_incarnation(), changes)
-        ended = self._end(contents.origin) if contents.origin is not None else _delete
+        try:
+            if not contents.empty:
+                created = self._create(contents.sid, new_incarnation(), contents.changes())
+        finally:  # the old one ends even if the new one can't be stored
+            ended = self._end(contents.origin) if contents.origin is not None else _delete
 
         def verdict() -> Cookie:
             cookie = created() if created is not None else Cookie.DELETE
@@ -144,7 +145,9 @@ class Saving:
 
     def _end(self, sid: str) -> Verdict:
         session = digest_of(sid)
-        self.decision = Cookie.DELETE
+        self.decision = (
+            Cookie.DELETE
+        )  # whoever wants an end must not keep the cookie, come what may
         deferred = self._batch.defer(self._store.wire, self._store.destroy(session, DESTROYED))
 
         def verdict() -> Cookie:

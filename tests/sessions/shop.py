@@ -103,6 +103,12 @@ def add_simple_views(app: Flask) -> None:
         session.clear()
         return "out"
 
+    @app.get("/read-and-clear")
+    def read_and_clear() -> str:
+        session.get("a")
+        session.clear()
+        return "out"
+
     @app.get("/regenerate")
     def regenerate() -> str:
         session.regenerate()  # type: ignore[attr-defined]  # a RedisSession

@@ -6,11 +6,15 @@ from datetime import timedelta
 
 import pytest
 import redis
+from flask.sessions import SessionInterface
 from werkzeug.test import TestResponse
 
 from flask_redis_kit.sessions.saving import slide_interval
 from tests.sessions.conftest import MakeShop
 from tests.sessions.shop import Shop, set_cookies, sid_of
+
+# Flask 3.1
+PARTITIONED_IS_KNOWN = hasattr(SessionInterface, "get_cookie_partitioned")
 
 
 def attributes(response: TestResponse) -> set[str]:
@@ -46,7 +50,7 @@ def test_a_cookie_is_deleted_with_the_attributes_it_was_set_with(
     assert gone.headers["Set-Cookie"].startswith(f"{name}=;")
     assert "Max-Age=0" in gone.headers["Set-Cookie"]
     assert attributes(gone) == attributes(response)
-    if "SESSION_COOKIE_PARTITIONED" in config:
+    if "SESSION_COOKIE_PARTITIONED" in config and PARTITIONED_IS_KNOWN:
         assert {"Secure", "Partitioned"} <= attributes(gone)
 
 
@@ -86,6 +90,13 @@ def test_a_permanent_session_has_a_cookie_with_an_end(shop: Shop) -> None:
     first = visitor.get("/permanent")
     assert "Expires=later" in set_cookies(first)[0]
     assert visitor.get("/get/_permanent").text == "True"
+
+
+def test_a_session_that_is_permanent_no_more_has_a_cookie_without_an_end(shop: Shop) -> None:
+    visitor = shop.visitor(shop.session_of(a=1, _permanent=True))
+    (cookie,) = set_cookies(visitor.get("/pop/_permanent"))
+    assert sid_of(visitor) in cookie
+    assert "Expires" not in cookie
 
 
 def test_a_permanent_session_is_not_sent_again_when_it_is_read(shop: Shop) -> None:

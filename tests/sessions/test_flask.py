@@ -126,15 +126,26 @@ def test_flasks_defaults_are_kept(shop: Shop) -> None:
     assert cookie.endswith("; HttpOnly; Path=/")
 
 
-def test_a_value_that_cannot_be_stored_is_an_error_and_all_else_is_done(
-    counted: Shop, proxy: Proxy
-) -> None:
-    counted.app.config["PROPAGATE_EXCEPTIONS"] = False
-    sid = counted.session_of(a=1)
-    visitor = counted.visitor(sid)
+def test_a_value_that_cannot_be_stored_is_an_error_and_changes_nothing(shop: Shop) -> None:
+    sid = shop.session_of(a=1)
+    visitor = shop.visitor(sid)
     with pytest.raises(TypeError, match=r"session\['a'\]"), visitor.session_transaction() as found:
-        found["a"] = object()
-    assert counted.read(sid) == {"a": 1}
+        found.update(b=2, a=object())
+    assert shop.read(sid) == {"a": 1}
+
+
+def test_a_session_ends_even_if_the_next_one_cannot_be_stored(shop: Shop) -> None:
+    @shop.app.get("/anew-with-an-object")
+    def anew_with_an_object() -> str:
+        session.clear()
+        session["a"] = object()
+        return ""
+
+    sid = shop.session_of(a=1)
+    visitor = shop.visitor(sid)
+    assert visitor.get("/anew-with-an-object").status_code == 500
+    assert sid_of(visitor) == ""
+    assert shop.read(sid) == {}
 
 
 def test_sessions_that_are_off_forget_everything(

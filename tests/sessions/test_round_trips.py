@@ -36,6 +36,18 @@ def test_a_request_with_a_session_costs(counted: Shop, proxy: Proxy, path: str, 
 
 @pytest.mark.parametrize(
     ("path", "trips"),
+    [("/untouched", 0), ("/get/a", 1), ("/clear", 1), ("/read-and-clear", 1), ("/set/a/1", 2)],
+)
+def test_a_request_with_the_cookie_of_a_missing_session_costs(
+    counted: Shop, proxy: Proxy, path: str, trips: int
+) -> None:
+    with proxy.counting() as count:
+        counted.visitor("A" * 43).get(path)
+    assert count.trips == trips
+
+
+@pytest.mark.parametrize(
+    ("path", "trips"),
     [
         ("/untouched", 0),
         ("/get/a", 0),
