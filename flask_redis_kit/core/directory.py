@@ -198,7 +198,10 @@ class ServerDirectory:
 
 
 def is_served(holder: int) -> bool:
-    """Whether a launcher still reads the FIFO that ``holder`` writes to: one system call."""
+    """Whether a launcher still reads the FIFO that ``holder`` writes to: one system call.
+
+    gevent's poll sees no errors, so there the answer is always yes; a PING finds out.
+    """
     poll = select.poll()
     poll.register(holder, select.POLLOUT)
     return all(events == select.POLLOUT for _, events in poll.poll(0))

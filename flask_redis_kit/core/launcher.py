@@ -119,8 +119,8 @@ def launch(
     # Signals that the calling thread blocks (uWSGI's threads block all) would stay blocked in the
     # server, which then never saw its SIGTERM.
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # An ignored SIGCHLD would be inherited, and the server could not wait for the child that
-    # rewrites its file. Only then, for a preexec_fn costs a full fork, with Python's fork hooks.
+    # An ignored SIGCHLD would be inherited where sh is bash, and the server could not wait for the
+    # child that rewrites its file. Only then: a preexec_fn costs a full fork with Python's hooks.
     ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     try:
         with handed_over():

@@ -95,9 +95,15 @@ class Owner:
         self.process.stdin.flush()
 
     def hear(self) -> str:
-        """The next line that the process says."""
+        """The next line that the process says; after half a minute of silence it is killed."""
         assert self.process.stdout
-        line = self.process.stdout.readline()
+        silence = threading.Timer(30, os.killpg, (self.process.pid, signal.SIGKILL))
+        silence.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            silence.cancel()
+            silence.join()
         assert line, f"the process ended with {self.process.wait()}"
         return line.strip()
 
@@ -172,11 +178,12 @@ def come_and_go(directory: str, processes: str, rounds: str) -> None:
     """Processes that join or start, count, see the server stay theirs, and leave; over and over.
 
     Each prints, for every round, the id of the server that it asked and the count that it got.
+    After five rounds all of them have exited and others come.
     """
 
     def worker() -> None:
         server = EmbeddedServer(directory)
-        for _ in range(int(rounds)):
+        for _ in range(5):
             path = server.ensure()
             server_id, count = info(path, "run_id"), command(path, "INCR", "visits")
             for _ in range(random.randrange(1, 9)):  # a dying one's launcher has left by the end
@@ -189,9 +196,9 @@ def come_and_go(directory: str, processes: str, rounds: str) -> None:
                 pass
         os._exit(0)
 
-    children = [_fork(worker, wait=False) for _ in range(int(processes))]
-    results = [os.waitpid(child, 0)[1] for child in children]
-    assert results == [0] * len(children)
+    for _ in range(int(rounds) // 5):
+        children = [_fork(worker, wait=False) for _ in range(int(processes))]
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
 
 
 def fork_during_ensure(directory: str) -> None:

@@ -50,3 +50,11 @@ def wait_until_gone(processes: set[int]) -> None:
     """Wait until none of these processes is alive."""
     assert processes
     wait_until(lambda: not any(map(is_alive, processes)), what=f"{processes} to be gone")
+
+
+def make_program(path: Path, text: str = "exit 1") -> str:
+    """A shell script that a test names as the server program; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)

@@ -117,6 +117,9 @@ def test_ctrl_c_lets_the_application_finish_with_the_server_still_there(
     assert owner.hear() == "+OK"
     owner.close()
     wait_until_gone(processes)
+    log = (tmp_path / "server.log").read_text()  # the server notes a signal as it arrives
+    assert "SIGTERM" in log
+    assert "SIGINT" not in log
     assert command(new_owner(tmp_path).ask("ensure"), "GET", "finished") == "$3\r\nyes\r\n"
 
 
@@ -257,3 +260,10 @@ def test_a_signal_that_the_application_ignores_or_blocks_still_ends_the_server(
     owner.close()
     wait_until_gone(processes)
     assert "bye bye" in log.read_text(), "it was killed, not stopped"
+
+
+def test_an_unknown_locale_does_not_reach_the_server(tmp_path: Path, new_owner: NewOwner) -> None:
+    """Some versions only warn, others do not start."""
+    path = new_owner(tmp_path, LC_ALL="xx_XX.UTF-8").ask("ensure")
+    assert command(path, "PING") == "+PONG\r\n"
+    assert "LOCALE" not in (tmp_path / "server.log").read_text()

