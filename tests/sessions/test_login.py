@@ -44,6 +44,15 @@ def test_every_change_of_the_user_changes_the_id(
     assert shop.read(sid_of(visitor)) == {"a": 1} | ({} if after is None else {key: after})
 
 
+def test_a_stored_session_tells_whose_it_is(shop: Shop, redis_client: redis.Redis) -> None:
+    visitor = shop.visitor(shop.session_of(a=1))
+    assert redis_client.hget(shop.key(sid_of(visitor)), "\0u") is None
+    visitor.get("/login/7")
+    assert redis_client.hget(shop.key(sid_of(visitor)), "\0u") == b"7"
+    visitor.get("/pop/user_id")
+    assert redis_client.hgetall(shop.key(sid_of(visitor))).keys() == {b"\0c", b"a"}
+
+
 def test_the_same_user_again_keeps_the_id(shop: Shop) -> None:
     old = shop.session_of(user_id="7")
     visitor = shop.visitor(old)
