@@ -20,6 +20,7 @@ from waitress import wasyncore
 from examples.shop.app import INSTANCE, create_app
 from examples.shop.extensions import catalogue, kit
 from examples.shop.generator import LINES
+from flask_redis_kit import RedisKitError
 
 # The worker ends with this process, even if it is killed: then the pipe to `cat` closes.
 _WATCH = '"$@" </dev/null & cat >/dev/null; kill "$!" 2>/dev/null; wait "$!"'
@@ -56,6 +57,9 @@ def main() -> int:
             wasyncore.loop(timeout=1, map=sockets)
     except KeyboardInterrupt:
         print("Closed.", flush=True)
+    except RedisKitError as error:
+        print(error)
+        return 1
     return 0
 
 
