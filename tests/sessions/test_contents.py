@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -170,6 +171,30 @@ def test_a_field_that_cannot_be_read_is_absent_and_left_where_it_is() -> None:
     assert reported == ["bad", "user_id"]
     session["bad"] = 2
     assert changes(session) == {"bad": 2}
+
+
+USES: dict[str, Callable[[RedisSession], object]] = {
+    "get": lambda session: session["a"],
+    "set": lambda session: session.update(b=1),
+    "delete": lambda session: session.pop("a"),
+    "contains": lambda session: "a" in session,
+    "iterate": list,
+    "truth": bool,
+    "clear": lambda session: session.clear(),
+    "regenerate": lambda session: session.regenerate(),
+    "new": lambda session: session.new,
+    "permanent": lambda session: session.permanent,
+    "set permanent": lambda session: setattr(session, "permanent", True),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_every_use_of_the_data_counts_as_access(use: Callable[[RedisSession], object]) -> None:
+    """Before Flask 3.1.3 nobody else notes it."""
+    session = session_with(a=1)
+    assert not session.accessed
+    use(session)
+    assert session.accessed
 
 
 def test_what_needs_no_data_loads_nothing() -> None:
