@@ -45,7 +45,8 @@ def make_app(proxy: Proxy) -> Iterator[MakeApp]:
 
     def make(name: str = "shop", kit: RedisKit | None = None, **settings: object) -> Limited:
         app = Flask(name)
-        app.config.update({"REDIS_URL": proxy.url, **settings})
+        patient = {"REDIS_SOCKET_TIMEOUT": 10, "REDIS_POOL_TIMEOUT": 10}  # however busy the machine
+        app.config.update({"REDIS_URL": proxy.url, **patient, **settings})
         kit = kit or RedisKit()
         kit.init_app(app)
         made.append(Limited(app, kit, app.test_client()))

@@ -113,7 +113,7 @@ def test_a_key_of_another_type_follows_the_policy(
 def test_a_lost_reply_is_not_asked_again(
     make_app: MakeApp, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
-    limited = make_app()
+    limited = make_app(REDIS_SOCKET_TIMEOUT=1)
     add_home(limited)
     proxy.drop_replies(1)
     assert limited.client.get("/").status_code == 200  # after the reply timeout
@@ -136,7 +136,7 @@ def test_a_broken_connection_does_not_count_twice(
 def test_a_hung_server_costs_one_timeout_and_then_nothing(
     make_app: MakeApp, proxy: Proxy, server: Server
 ) -> None:
-    limited = make_app(REDIS_BREAKER_OPEN_SECONDS=30)
+    limited = make_app(REDIS_SOCKET_TIMEOUT=1, REDIS_BREAKER_OPEN_SECONDS=30)
     add_home(limited)
     server.pause()
     with proxy.counting() as count:

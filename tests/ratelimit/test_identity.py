@@ -36,6 +36,8 @@ def test_only_equal_identities_share_a_hash(one: Identity, other: Identity) -> N
 
 def test_the_collisions_of_joined_keys_are_none_here() -> None:
     different: list[Identity] = [
+        ("a", "b"),
+        ("a:sb",),  # what a joined encoding would make of the pair
         ("a/b", "c"),
         ("a", "b/c"),
         ("a", "b", "c"),
