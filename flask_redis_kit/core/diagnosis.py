@@ -31,6 +31,8 @@ class Diagnosis:
     handshake_metadata: Any
     _poller: Any = None
     _polled: Any = None
+    generation = 0
+    """The pool's generation that it was connected in; see ``Pool.drop``."""
 
     def is_stale(self) -> bool:
         """True if the server closed the connection, or bytes that nobody asked for wait on it."""

@@ -8,7 +8,9 @@ server has closed, is never handed out: it is connected anew.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 from collections import deque
 from typing import Any
@@ -25,6 +27,7 @@ class Pool(ConnectionPool):
 
     def __init__(self, *, wait: float = 0.2, max_connections: int = 50, **kwargs: Any) -> None:
         self._wait = wait
+        self._generation = 0
         self._idle: deque[AbstractConnection] = deque()
         self._all: list[AbstractConnection] = []
         super().__init__(max_connections=max_connections, **kwargs)
@@ -58,17 +61,18 @@ class Pool(ConnectionPool):
                 f"{self._wait} s. Raise REDIS_MAX_CONNECTIONS, or look for a connection that is "
                 "kept (a pipeline or pub/sub that isn't closed)."
             )
+        connection: AbstractConnection | None = None
         try:
-            connection = self._idle.pop() if self._idle else self._make()
-        except IndexError:  # another thread took the last idle one
-            connection = self._make()
-        except BaseException:
-            self._slots.release()
-            raise
-        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._make()
             self._make_ready(connection)
         except BaseException:
-            self.release(connection)
+            if connection is None:
+                self._slots.release()
+            else:
+                self.release(connection)
             raise
         return connection
 
@@ -78,12 +82,14 @@ class Pool(ConnectionPool):
             self._all.append(connection)
         return connection
 
-    @staticmethod
-    def _make_ready(connection: Any) -> None:
-        if connection._sock is None:
-            connection.connect()
-        elif connection.is_stale():
+    def _make_ready(self, connection: Any) -> None:
+        generation = self._generation
+        if connection._sock is not None and (
+            connection.generation != generation or connection.is_stale()
+        ):
             connection.disconnect()
+        if connection._sock is None:
+            connection.generation = generation
             connection.connect()
         if connection.health_check_interval:
             try:
@@ -102,6 +108,21 @@ class Pool(ConnectionPool):
             connection.disconnect()
         self._idle.append(connection)
         self._slots.release()
+
+    def drop(self) -> None:
+        """Break every connection: the server behind the address is another one from now on.
+
+        One in use fails at once; no other is used again before it is connected anew.
+        """
+        with self._lock:
+            self._generation += 1
+            connections: list[Any] = list(self._all)
+        for connection in connections:
+            sock = connection._sock
+            if sock is not None:
+                # its own thread closes it: a socket closed here could be another's by then
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections; each connects again when it is used again."""
