@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -139,7 +140,9 @@ def test_a_lease_shorter_than_the_computation_still_stores(
 
     @kit.cache.cache_result()
     def slow() -> int:
+        started = time.monotonic()
         wait_until(lambda: not list(redis_client.scan_iter(LEASES)), what="the lease to expire")
+        wait_until(lambda: time.monotonic() - started > 0.002, what="it to expire here, too")
         return 1
 
     slow()
