@@ -1,4 +1,4 @@
-"""A browser's EventSource over raw HTTP, as the HTML standard (9.2.6) has it; does not reconnect."""
+"""A browser's EventSource over raw HTTP, as the HTML standard (9.2.6) has it; one connection."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Browser:
 
     def take(self, n: int) -> list[Any]:
         """The contents of the next ``n`` events."""
-        found = []
+        found: list[Any] = []
         for _ in range(n):
             event = self.next()
             assert event is not None, f"the stream ended after {len(found)} of {n} events"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import itertools
 import json
 import threading
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import redis
@@ -16,7 +18,7 @@ from redis.crc import key_slot
 from flask_redis_kit import ConfigError, ServerUnavailable
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.events import BrokenChannel, EventDataError, EventNameError, EventTooLarge
-from flask_redis_kit.events.channels import PARTITIONS, Channels
+from flask_redis_kit.events.channels import PARTITIONS, Channel, Channels
 from flask_redis_kit.events.config import EventsConfig
 from tests.events.shop import Shop
 from tests.harness.proxy import Proxy
@@ -25,7 +27,11 @@ from tests.harness.servers import free_port
 
 def entries_of(shop: Shop, client: redis.Redis, name: str) -> list[dict[bytes, bytes]]:
     channel = shop.engine.channels.plain(name)
-    return [fields for _, fields in client.xrange(channel.history)]
+    return [fields for _, fields in history(client, channel)]
+
+
+def history(client: redis.Redis, channel: Channel) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    return cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(channel.history))
 
 
 def test_an_event_is_plain_json_in_its_history_and_names_the_one_before_it(
@@ -71,9 +77,9 @@ def test_ids_grow_and_chain_when_threads_publish_at_once(
     for thread in threads:
         thread.join()
     channel = shop.engine.channels.plain("sales")
-    found = redis_client.xrange(channel.history)
+    found = history(redis_client, channel)
     assert len(found) >= 200
-    for (before, _), (_, fields) in zip(found, found[1:], strict=False):
+    for (before, _), (_, fields) in itertools.pairwise(found):
         assert fields[b"p"] == before
 
 
@@ -168,7 +174,19 @@ def test_an_event_over_the_limit_is_refused(open_shop: Callable[..., Shop]) -> N
     assert caught.value.size > caught.value.limit == 1000
 
 
-BAD_NAMES = ["", "a b", "a\r\nid: 1", "a\nb", "a\0b", "ä", "a{b}", "user~42", "x" * 201, "a\n", None]
+BAD_NAMES = [
+    "",
+    "a b",
+    "a\r\nid: 1",
+    "a\nb",
+    "a\0b",
+    "ä",
+    "a{b}",
+    "user~42",
+    "x" * 201,
+    "a\n",
+    None,
+]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -238,12 +256,16 @@ def test_publishing_raises_at_once_when_redis_is_away(open_shop: Callable[..., S
         shop.publish("sales", 1)
 
 
+@pytest.mark.parametrize("how", ["silent", "broken"])
 def test_a_publication_whose_reply_is_lost_is_never_sent_twice(
-    open_shop: Callable[..., Shop], proxy: Proxy, redis_client: redis.Redis
+    open_shop: Callable[..., Shop], proxy: Proxy, redis_client: redis.Redis, how: str
 ) -> None:
     shop = open_shop(proxy.url)
     shop.publish("sales", 0)
-    proxy.drop_replies(1)
+    if how == "silent":
+        proxy.drop_replies(1)
+    else:
+        proxy.cut_after(1)
     with pytest.raises(ServerUnavailable):
         shop.publish("sales", 1)
     assert len(entries_of(shop, redis_client, "sales")) == 2

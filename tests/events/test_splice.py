@@ -138,13 +138,13 @@ def test_a_slow_reader_overflows_and_takes_the_rest_from_the_history(
     with subscribe(shop, "sales", "stock") as reader:
         shop.publish("sales", 0)
         assert taken(reader, 1) == [0]
-        for n in range(1, 60):
+        for n in range(1, 61):  # the last one, after which nothing comes, may be the one too much
             shop.publish("sales", n)
             shop.publish("stock", -n)
         wait_until(lambda: reader.overflows > 0)
-        found = [n for n in taken(reader, 118) if isinstance(n, int)]
-        assert [n for n in found if n > 0] == list(range(1, 60))
-        assert [-n for n in found if n < 0] == list(range(1, 60))
+        found = [n for n in taken(reader, 120) if isinstance(n, int)]
+        assert [n for n in found if n > 0] == list(range(1, 61))
+        assert [-n for n in found if n < 0] == list(range(1, 61))
         shop.publish("sales", "live")
         assert taken(reader, 1) == ["live"]
 
@@ -154,10 +154,10 @@ def test_a_queue_is_bounded_in_bytes_too(open_shop: Callable[..., Shop]) -> None
     with subscribe(shop, "sales") as reader:
         shop.publish("sales", 0)
         taken(reader, 1)
-        for _ in range(5):
+        for _ in range(3):
             shop.publish("sales", "x" * 4000)
         wait_until(lambda: reader.overflows > 0)
-        assert taken(reader, 5) == ["x" * 4000] * 5
+        assert taken(reader, 3) == ["x" * 4000] * 3
 
 
 def test_who_stays_away_while_the_history_is_trimmed_gets_one_reset_and_then_goes_on(
@@ -230,10 +230,11 @@ def test_a_server_that_fell_back_to_an_older_state_gives_a_reset(
     shop: Shop, redis_client: redis.Redis
 ) -> None:
     shop.publish("sales", 0)
-    old = {key: redis_client.dump(key) for key in redis_client.keys("*")}
+    old = {key: redis_client.dump(key) or b"" for key in redis_client.keys("*")}
     with subscribe(shop, "sales") as reader:
-        shop.publish("sales", "lost")
+        lost = shop.publish("sales", "lost")
         assert taken(reader, 1) == ["lost"]
+        wait_until(lambda: redis_client.time()[0] > int(lost.split("-")[0]) // 1000)
         for key, value in old.items():
             redis_client.restore(key, 60000, value, replace=True)
         shop.publish("sales", "other")
@@ -279,8 +280,7 @@ def test_an_idle_connection_is_kept(
         shop.publish("sales", 0)
         assert taken(reader, 1) == [0]
         with proxy.counting() as count:
-            pings = lambda: count.handshake_commands.count((b"PING",))  # noqa: E731
-            wait_until(lambda: pings() > 5)
+            wait_until(lambda: count.handshake_commands.count((b"PING",)) > 5)
         assert count.connections == 0
         assert proxy.open_connections == 2
 

@@ -20,7 +20,7 @@ from tests.harness.servers import Server
 from tests.waiting import wait_until
 
 
-def subscribers(client: redis.Redis) -> dict[bytes, int]:
+def subscribers(client: redis.Redis) -> dict[bytes | str, int]:
     """Pub/sub channels and how many connections listen to each."""
     return dict(client.pubsub_numsub(*client.pubsub_channels("*")))
 
@@ -164,9 +164,7 @@ def test_a_cursor_in_a_page_bridges_to_its_stream_and_costs_one_trip(
         shop.close()
 
 
-def test_streams_of_a_process_share_one_connection(
-    shop: Shop, redis_client: redis.Redis
-) -> None:
+def test_streams_of_a_process_share_one_connection(shop: Shop, redis_client: redis.Redis) -> None:
     with serving(shop.app) as port, ExitStack() as stack:
         browsers = [
             stack.enter_context(Browser(port, f"/events?user={n}&channel=sales")).opened()
@@ -350,7 +348,16 @@ def test_two_applications_of_one_kit_have_their_own_settings_and_hubs(server: Se
 
 
 def test_what_was_published_is_what_arrives(shop: Shop) -> None:
-    nasty = ["", "\r", "\n", "a\r\n\r\ndata: b\r\n\r\n", "\0", "\u2028\u2029\x85", "</script>", "😀"]
+    nasty = [
+        "",
+        "\r",
+        "\n",
+        "a\r\n\r\ndata: b\r\n\r\n",
+        "\0",
+        "\u2028\u2029\x85",
+        "</script>",
+        "😀",
+    ]
     with serving(shop.app) as port, Browser(port, "/events?channel=sales") as browser:
         browser.opened()
         for text in nasty:
