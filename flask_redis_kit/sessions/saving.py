@@ -145,9 +145,8 @@ class Saving:
 
     def _end(self, sid: str) -> Verdict:
         session = digest_of(sid)
-        self.decision = (
-            Cookie.DELETE
-        )  # whoever wants an end must not keep the cookie, come what may
+        # whoever wants an end must not keep the cookie, come what may
+        self.decision = Cookie.DELETE
         deferred = self._batch.defer(self._store.wire, self._store.destroy(session, DESTROYED))
 
         def verdict() -> Cookie:

@@ -13,6 +13,12 @@ from tests.harness.proxy import Proxy
 from tests.sessions.shop import Shop, add_views
 
 MakeShop = Callable[..., Shop]
+# a busy machine is no fault of the server's
+PATIENT = {
+    "REDIS_SOCKET_TIMEOUT": 10,
+    "REDIS_SOCKET_CONNECT_TIMEOUT": 10,
+    "REDIS_POOL_TIMEOUT": 10,
+}
 
 
 @pytest.fixture
@@ -24,7 +30,7 @@ def make_shop() -> Iterator[MakeShop]:
         url: str, *, name: str = "shop", kit: RedisKit | None = None, **config: object
     ) -> Shop:
         app = Flask(name)
-        app.config.update(REDIS_URL=url, **config)
+        app.config.update(PATIENT | {"REDIS_URL": url} | config)
         kit = kit or RedisKit(features=("sessions",))
         kit.init_app(app)
         app.session_interface = RedisSessionInterface(kit)

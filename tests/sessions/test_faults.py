@@ -184,7 +184,7 @@ def test_a_rotation_whose_reply_was_lost_is_sent_again_and_counts(
 
 
 def test_a_late_reply_at_the_save_is_an_error(make_shop: MakeShop, proxy: Proxy) -> None:
-    shop = make_shop(proxy.url, REDIS_SOCKET_TIMEOUT=0.1)
+    shop = make_shop(proxy.url, REDIS_SOCKET_TIMEOUT=1.5)
 
     @shop.app.get("/hang")
     def hang() -> str:

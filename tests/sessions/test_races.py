@@ -14,7 +14,7 @@ import redis
 from flask import session
 
 from flask_redis_kit.sessions.signals import session_interrupted
-from tests.sessions.conftest import MakeShop
+from tests.sessions.conftest import PATIENT, MakeShop
 from tests.sessions.shop import Shop, set_cookies
 
 WRITERS = 8
@@ -85,6 +85,7 @@ def write_from_another_process(url: str, sid: str, number: int, together: Barrie
     from flask_redis_kit import RedisKit, RedisSessionInterface
 
     app = Flask("shop")
+    app.config.update(PATIENT)
     kit = RedisKit(app, features=("sessions",), url=url)
     app.session_interface = RedisSessionInterface(kit)
 
