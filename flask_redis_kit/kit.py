@@ -218,6 +218,14 @@ class RedisKit:
         return self.connector().client
 
     @property
+    def replica(self) -> redis.Redis:
+        """A client that reads from replicas under Sentinel; elsewhere from the server itself.
+
+        What a replica says may be old: use it where that is right, e.g. for statistics.
+        """
+        return self.connector().replica
+
+    @property
     def blocking(self) -> redis.Redis:
         """A client without a reply timeout, for commands that block on purpose (BLPOP)."""
         return self.connector().blocking

@@ -55,6 +55,10 @@ class CoreConfig:
     password: str | None = field(default=None, metadata={"secret": True}, repr=False)
     ssl: bool = False
     unix_socket_path: str | None = None
+    sentinel_hosts: tuple[str, ...] = ()
+    sentinel_master: str = "mymaster"
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, metadata={"secret": True}, repr=False)
     decode_responses: bool = False
     max_connections: int = 50
     socket_timeout: float | None = 0.5

@@ -8,26 +8,37 @@ circuit breaker. It connects at the first command, never before, and again in a 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from flask_redis_kit.core.diagnosis import Diagnosis
 from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.failure import CircuitBreaker
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
+from flask_redis_kit.core.sentinel import SentinelDirectory, SwitchWatcher
+from flask_redis_kit.core.transport import (
+    Embedded,
+    Role,
+    SentinelTcp,
+    SentinelTls,
+    Tcp,
+    Tls,
+    Unix,
+)
 from flask_redis_kit.core.url import Endpoint
 
 VERSION = "0.1.0"
+SENTINEL_SECONDS = 0.9
+"""For connecting to all Sentinels in turn; each may take as long again to reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +60,6 @@ class ConnectionSettings:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class _Tcp(Diagnosis, Connection):
-    """A TCP connection whose errors name the address and the cure."""
-
-
-class _Tls(Diagnosis, SSLConnection):
-    """A TLS connection whose errors name the address and the cure."""
-
-
-class _Unix(Diagnosis, UnixDomainSocketConnection):
-    """A unix socket connection whose errors name the path and the cure."""
-
-
-class _Embedded(Diagnosis, UnixDomainSocketConnection):
-    """A connection to the application's own server, which it starts where it isn't running."""
-
-    def __init__(self, *, embedded_server: EmbeddedServer, **kwargs: Any) -> None:
-        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
-        self._embedded_server = embedded_server
-
-    def _connect(self) -> Any:
-        self.path = self._embedded_server.ensure()
-        try:
-            return super()._connect()  # type: ignore[no-untyped-call]
-        except OSError:
-            # it died, or its last owner left while we joined: join or start it anew
-            self.path = self._embedded_server.ensure(verify=True)
-            return super()._connect()  # type: ignore[no-untyped-call]
-
-
 class Connector:
     """All that this process holds for one server."""
 
@@ -89,7 +71,18 @@ class Connector:
         self._embedded_server = embedded_server
         self._lock = threading.Lock()
         self._client: redis.Redis | None = None
+        self._replica: redis.Redis | None = None
         self._blocking: redis.Redis | None = None
+        self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+        self._sentinel: tuple[SentinelDirectory, SwitchWatcher] | None = None
+        if settings.endpoint.kind == "sentinel":
+            directory = SentinelDirectory(
+                settings.endpoint.hosts,
+                settings.endpoint.service or "mymaster",
+                [Pool(**kwargs) for kwargs in self._sentinel_kwargs()],
+                quorum=int(settings.endpoint.option("min_other_sentinels", 0)),  # type: ignore[arg-type]
+            )
+            self._sentinel = (directory, SwitchWatcher(directory, self.drop))
         self.pool = self.make_pool()
         self.breaker = CircuitBreaker(
             self.address,
@@ -119,6 +112,18 @@ class Connector:
                 client = self._blocking
         return client
 
+    @property
+    def replica(self) -> redis.Redis:
+        """A client that reads from replicas where there are any; what it reads may be old."""
+        client = self._replica
+        if client is None:
+            with self._lock:
+                if self._replica is None:
+                    follows = {"role": "replica"} if self._sentinel is not None else {}
+                    self._replica = self._make_client(self.make_pool(**follows))
+                client = self._replica
+        return client
+
     def dedicated(self, *, socket_timeout: float | None, max_connections: int = 1) -> redis.Redis:
         """A client of its own for one long-lived user (a hub, a worker); bytes, never decoded.
 
@@ -133,18 +138,29 @@ class Connector:
         """A new pool for this server; ``overrides`` beat the settings."""
         kwargs = self._connection_kwargs()
         kwargs.update(overrides)
-        return Pool(
+        pool = Pool(
             wait=self.settings.pool_timeout,
             max_connections=kwargs.pop("max_connections", self.settings.max_connections),
             **kwargs,
         )
+        self._pools.add(pool)
+        return pool
+
+    def drop(self) -> None:
+        """The server at the other end is another one now: break every connection to the old."""
+        for pool in list(self._pools):
+            pool.drop()
 
     def close(self) -> None:
         """Close all connections; the embedded server is let go by its owner."""
         self.breaker.close()
-        self.pool.disconnect()
-        if self._blocking is not None:
-            self._blocking.connection_pool.disconnect()
+        if self._sentinel is not None:
+            directory, watcher = self._sentinel
+            watcher.close()
+            for pool in directory.pools:
+                pool.disconnect()
+        for pool in list(self._pools):
+            pool.disconnect()
 
     def after_fork(self) -> None:
         """In a forked child: nothing of the parent's is used (the pools see the new pid too)."""
@@ -166,8 +182,33 @@ class Connector:
             self.pool.release(connection)
 
     def _connection_kwargs(self) -> dict[str, Any]:
+        endpoint = self.settings.endpoint
+        kwargs = self._common_kwargs()
+        match endpoint.kind:
+            case "tcp":
+                host, port = endpoint.hosts[0]
+                kwargs.update(host=host, port=port)
+                kwargs["connection_class"] = Tls if endpoint.tls else Tcp
+                kwargs["maint_notifications_config"] = MaintNotificationsConfig(
+                    enabled="auto" if self.settings.maintenance_notifications else False
+                )
+            case "unix":
+                kwargs.update(path=endpoint.path, connection_class=Unix)
+            case "embedded":
+                kwargs.update(embedded_server=self._embedded_server, connection_class=Embedded)
+            case "sentinel":
+                kwargs.update(self._follow_kwargs())
+            case _:
+                raise ConfigError(
+                    f"REDIS_URL: {endpoint.kind} servers are not supported in this version; "
+                    "use a redis://, rediss://, unix://, redis+sentinel:// or embedded:// URL.",
+                    key="REDIS_URL",
+                )
+        return kwargs
+
+    def _common_kwargs(self) -> dict[str, Any]:
         settings, endpoint = self.settings, self.settings.endpoint
-        kwargs: dict[str, Any] = {
+        return {
             "db": endpoint.db,
             "username": endpoint.username,
             "password": endpoint.password,
@@ -180,21 +221,42 @@ class Connector:
             "driver_info": DriverInfo().add_upstream_driver("flask-redis-kit", VERSION),
             **settings.extra,
         }
-        if endpoint.kind == "tcp":
-            host, port = endpoint.hosts[0]
-            kwargs.update(host=host, port=port)
-            kwargs["connection_class"] = _Tls if endpoint.tls else _Tcp
-            kwargs["maint_notifications_config"] = MaintNotificationsConfig(
-                enabled="auto" if settings.maintenance_notifications else False
-            )
-        elif endpoint.kind == "unix":
-            kwargs.update(path=endpoint.path, connection_class=_Unix)
-        elif endpoint.kind == "embedded":
-            kwargs.update(embedded_server=self._embedded_server, connection_class=_Embedded)
-        else:
-            raise ConfigError(
-                f"REDIS_URL: {endpoint.kind} servers are not supported in this version; "
-                "use a redis://, rediss://, unix:// or embedded:// URL.",
-                key="REDIS_URL",
-            )
-        return kwargs
+
+    def _follow_kwargs(self) -> dict[str, Any]:
+        assert self._sentinel is not None  # noqa: S101  # made first, see __init__
+        endpoint = self.settings.endpoint
+        directory, watcher = self._sentinel
+        role: Role = "replica" if endpoint.option("role", "master") == "replica" else "master"
+        return {
+            "directory": directory,
+            "watcher": watcher,
+            "role": role,
+            "force_master_ip": endpoint.option("force_master_ip", None),
+            "connection_class": SentinelTls if endpoint.tls else SentinelTcp,
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
+
+    def _sentinel_kwargs(self) -> Iterator[dict[str, Any]]:
+        """The connection of each Sentinel: its own credentials, short waits, no retries."""
+        endpoint = self.settings.endpoint
+        own = {
+            name.removeprefix("sentinel_"): value
+            for name, value in endpoint.options
+            if name.startswith("sentinel_")
+        }
+        shared = {n: v for n, v in self.settings.extra.items() if n.startswith("ssl_")}
+        # all of them in turn must have had their chance within two seconds
+        wait = min(self.settings.socket_connect_timeout, SENTINEL_SECONDS / len(endpoint.hosts))
+        for host, port in endpoint.hosts:
+            yield {
+                "host": host,
+                "port": port,
+                "connection_class": Tls if endpoint.tls else Tcp,
+                "socket_timeout": wait,
+                "socket_connect_timeout": wait,
+                "protocol": 2,
+                "retry": Retry(NoBackoff(), 0),
+                "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+                **shared,
+                **own,
+            }

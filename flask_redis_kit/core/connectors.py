@@ -17,6 +17,7 @@ from flask_redis_kit.core.connection import ConnectionSettings, Connector
 from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.fork import renew_in_child
+from flask_redis_kit.core.options import OptionValue
 from flask_redis_kit.core.url import Endpoint, parse
 
 # what a URL's query or REDIS_OPTIONS may say that we act on; the rest goes to redis-py as it is
@@ -29,6 +30,21 @@ _OURS: Mapping[str, tuple[str, Any]] = {
     "decode_responses": ("decode_responses", bool),
     "client_name": ("client_name", str),
 }
+
+# what a URL's query says of the way to the server, not of a connection
+_OF_THE_ENDPOINT = frozenset(
+    {
+        "private",
+        "role",
+        "force_master_ip",
+        "min_other_sentinels",
+        "address_remap",
+        "dynamic_startup_nodes",
+        "load_balancing",
+        "reinitialize_steps",
+        "require_full_coverage",
+    }
+)
 
 
 class Connectors:
@@ -110,12 +126,14 @@ def settings_from(core: CoreConfig, url: str | None = None) -> ConnectionSetting
     for name, value in endpoint.options:
         if name in _OURS:
             values[_OURS[name][0]] = value
-        elif name != "private":
+        elif name not in _OF_THE_ENDPOINT and not name.startswith("sentinel_"):
             extra[name] = value
     return ConnectionSettings(endpoint=endpoint, extra=extra, **values)
 
 
 def _flat_endpoint(core: CoreConfig) -> Endpoint:
+    if core.sentinel_hosts:
+        return _sentinel_endpoint(core)
     if core.unix_socket_path:
         return Endpoint(
             "unix",
@@ -131,6 +149,25 @@ def _flat_endpoint(core: CoreConfig) -> Endpoint:
         db=core.db or 0,
         username=core.username,
         password=core.password,
+    )
+
+
+def _sentinel_endpoint(core: CoreConfig) -> Endpoint:
+    """``REDIS_SENTINEL_HOSTS="a:26379,b:26379"``, read as a URL would be."""
+    scheme = "rediss+sentinel" if core.ssl else "redis+sentinel"
+    found = parse(f"{scheme}://{','.join(core.sentinel_hosts)}")
+    options: list[tuple[str, OptionValue]] = list(found.options)
+    if core.sentinel_username:
+        options.append(("sentinel_username", core.sentinel_username))
+    if core.sentinel_password:
+        options.append(("sentinel_password", core.sentinel_password))
+    return replace(
+        found,
+        service=core.sentinel_master,
+        db=core.db or 0,
+        username=core.username,
+        password=core.password,
+        options=tuple(options),
     )
 
 
