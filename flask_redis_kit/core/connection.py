@@ -15,7 +15,6 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -218,7 +217,7 @@ class Connector:
             "decode_responses": settings.decode_responses,
             "client_name": settings.client_name,
             "retry": Retry(NoBackoff(), 0),
-            "driver_info": DriverInfo().add_upstream_driver("flask-redis-kit", VERSION),
+            **driver_name(),
             **settings.extra,
         }
 
@@ -260,3 +259,12 @@ class Connector:
                 **shared,
                 **own,
             }
+
+
+def driver_name() -> dict[str, Any]:
+    """How ``CLIENT LIST`` shows us; redis-py before 7.2 knows no ``driver_info``."""
+    try:
+        from redis.driver_info import DriverInfo  # noqa: PLC0415  # not in every redis-py
+    except ImportError:
+        return {"lib_name": f"redis-py(flask-redis-kit_v{VERSION})"}
+    return {"driver_info": DriverInfo().add_upstream_driver("flask-redis-kit", VERSION)}

@@ -63,27 +63,22 @@ class Diagnosis:
         """The handshake, and the check that the server is new enough."""
         try:
             super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]
+            self._refuse_old(self._server_version())
         except redis_errors.ResponseError as error:
             if "unknown command" in str(error).lower() and "HELLO" in str(error):
                 raise self._too_old("a version before 6.0") from error
             raise
-        self._refuse_old(self._server_version())
 
     def _server_version(self) -> tuple[str, str]:
         hello = self.handshake_metadata
+        if not hello:
+            # RESP2: redis-py sent no HELLO; without an argument it changes nothing
+            self.send_command("HELLO", check_health=False)  # type: ignore[attr-defined]
+            hello = self.read_response()  # type: ignore[attr-defined]
         if isinstance(hello, list):
             hello = dict(zip(hello[::2], hello[1::2], strict=False))
-        if isinstance(hello, dict):
-            facts = {_text(name): _text(value) for name, value in hello.items()}
-            return facts.get("server", "redis"), facts.get("version", "")
-        # RESP2 without HELLO: ask once per connection
-        self.send_command("INFO", "server", check_health=False)  # type: ignore[attr-defined]
-        info = _text(self.read_response())  # type: ignore[attr-defined]
-        for server, field in (("valkey", "valkey_version"), ("redis", "redis_version")):
-            found = re.search(rf"^{field}:(\S+)", info, re.MULTILINE)
-            if found:
-                return server, found[1]
-        return "redis", ""
+        facts = {_text(name): _text(value) for name, value in hello.items()}
+        return facts.get("server", "redis"), facts.get("version", "")
 
     def _refuse_old(self, found: tuple[str, str]) -> None:
         server, version = found

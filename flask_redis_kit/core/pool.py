@@ -32,6 +32,10 @@ class Pool(ConnectionPool):
         self._all: list[AbstractConnection] = []
         super().__init__(max_connections=max_connections, **kwargs)
 
+    def __repr__(self) -> str:
+        place = {n: v for n, v in self.connection_kwargs.items() if n in ("host", "port", "path")}
+        return f"<Pool of up to {self.max_connections} {self.connection_class.__name__} {place}>"
+
     def reset(self) -> None:
         """Forget every connection (redis-py calls it in a forked child, too)."""
         self._lock = threading.RLock()
