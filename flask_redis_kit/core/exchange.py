@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from redis.exceptions import ResponseError
-
 from flask_redis_kit.core.script import Arg, ScriptCall
 
 T = TypeVar("T")
@@ -56,7 +54,7 @@ class Exchange(Generic[T]):
     def outcome(self, replies: list[Reply]) -> Outcome[T]:
         """The value of these replies, or the first error among them."""
         for reply in replies:
-            if isinstance(reply, ResponseError):
+            if isinstance(reply, Exception):
                 return Outcome(error=reply)
         return Outcome(self.parse(replies))
 

@@ -188,8 +188,7 @@ class RequestBatch:
         batch = [p.exchange for p in pending] + [d.exchange for d in writes] + list(exchanges)
         if not batch:
             return []
-        self.trips += 1
-        outcomes = wire.send_many(batch)
+        outcomes = wire.send_many(batch, self)
         holders: list[Pending[Any] | Deferred[Any]] = [*pending, *writes]
         for holder, outcome in zip(holders, outcomes, strict=False):
             holder.outcome = outcome

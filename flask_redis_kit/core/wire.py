@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -38,6 +38,12 @@ from flask_redis_kit.core.script import ScriptCall
 T = TypeVar("T")
 
 
+class Tally(Protocol):
+    """Whoever wants to know how many round trips were made."""
+
+    trips: int
+
+
 class Wire:
     """The one way by which features reach a server. Thread-safe; holds no state of a request."""
 
@@ -53,20 +59,23 @@ class Wire:
         outcome: Outcome[T] = self.send_many((exchange,))[0]
         return outcome.result()
 
-    def send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
+    def send_many(
+        self, exchanges: Sequence[Exchange[Any]], tally: Tally | None = None
+    ) -> list[Outcome[Any]]:
         """Send several Exchanges in this order in one round trip; an Outcome for each.
 
-        Never raises for a server's failure: it stands in the Outcomes.
+        Never raises for a server's failure: it stands in the Outcomes. ``tally`` counts the trips,
+        those of a second attempt and of unknown scripts too.
         """
         try:
             self.connector.breaker.check()
         except CircuitOpen as error:
             return [Outcome(error=error) for _ in exchanges]
-        outcomes, broken = self._attempt(exchanges)
+        outcomes, broken = self._attempt(exchanges, tally)
         if broken is not None and broken.maybe_sent and not isinstance(broken, ReplyTimeout):
             again = [n for n, exchange in enumerate(exchanges) if exchange.idempotent]
             if again:
-                retried, _ = self._attempt([exchanges[n] for n in again])
+                retried, _ = self._attempt([exchanges[n] for n in again], tally)
                 for n, outcome in zip(again, retried, strict=True):
                     outcomes[n] = outcome
         return outcomes
@@ -78,12 +87,12 @@ class Wire:
         return drive(operation, self.send)
 
     def _attempt(
-        self, exchanges: Sequence[Exchange[Any]]
+        self, exchanges: Sequence[Exchange[Any]], tally: Tally | None
     ) -> tuple[list[Outcome[Any]], ServerUnavailable | None]:
         breaker = self.connector.breaker
         try:
-            replies = self._trip([c for exchange in exchanges for c in exchange.commands])
-            self._teach(exchanges, replies)
+            replies = self._trip([c for exchange in exchanges for c in exchange.commands], tally)
+            self._teach(exchanges, replies, tally)
         except ServerError as error:
             if isinstance(error, ServerUnavailable) and not isinstance(error, PoolExhausted):
                 breaker.failed(error)
@@ -98,7 +107,9 @@ class Wire:
             start = end
         return outcomes, None
 
-    def _teach(self, exchanges: Sequence[Exchange[Any]], replies: list[Reply]) -> None:
+    def _teach(
+        self, exchanges: Sequence[Exchange[Any]], replies: list[Reply], tally: Tally | None
+    ) -> None:
         """Send the calls of unknown scripts again with their source, in one more trip.
 
         Reads of the same feature that came after such a call saw the state before it: they are
@@ -118,12 +129,20 @@ class Wire:
                 if unknown:
                     features.add(exchange.feature)
                 position += 1
-        if again:
-            for position, reply in zip(again, self._trip(commands), strict=True):
-                replies[position] = reply
+        if not again:
+            return
+        try:
+            taught: list[Reply] = self._trip(commands, tally)
+        except ServerError as error:
+            # what the first trip did stands; only these calls failed
+            taught = [error] * len(again)
+        for position, reply in zip(again, taught, strict=True):
+            replies[position] = reply
 
-    def _trip(self, commands: Sequence[Command]) -> list[Reply]:
+    def _trip(self, commands: Sequence[Command], tally: Tally | None) -> list[Reply]:
         """Send commands and read a reply for each; errors of a command stand in the list."""
+        if tally is not None:
+            tally.trips += 1
         started = time.perf_counter() if signals.trip.receivers else 0.0
         error: Exception | None = None
         try:
