@@ -41,7 +41,11 @@ def test_the_wheel_works_in_an_empty_environment(
 ) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]
+    install = [
+        str(python),
+        *["-m", "pip", "install", "--quiet", "--disable-pip-version-check"],
+        str(wheel),
+    ]
     subprocess.run(install, check=True)
     code = (
         "from flask import Flask\n"

@@ -102,7 +102,7 @@ def test_outside_a_context_the_only_application_is_meant(server: Server) -> None
 def test_two_applications_share_a_kit_and_nothing_else(
     server: Server, extra_keyspace: list[Spec]
 ) -> None:
-    extra_keyspace.extend(CounterFeature.keyspace)  # type: ignore[arg-type]
+    extra_keyspace.extend(CounterFeature.keyspace)
     kit = RedisKit(features=())
     counter = kit.register(CounterFeature())
     one = make_app("one", REDIS_URL=server.url, REDIS_COUNTER_STEP="5")

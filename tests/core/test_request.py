@@ -21,7 +21,7 @@ Counting = tuple[Flask, CounterFeature]
 
 @pytest.fixture
 def counting(proxy: Proxy, extra_keyspace: list[Spec]) -> Iterator[Counting]:
-    extra_keyspace.extend(CounterFeature.keyspace)  # type: ignore[arg-type]
+    extra_keyspace.extend(CounterFeature.keyspace)
     app = Flask("counting")
     app.config["REDIS_URL"] = proxy.url
     kit = RedisKit(features=())
@@ -83,7 +83,7 @@ def test_a_planned_look_up_of_another_feature_is_taken_from_the_first_trip(
         return str(count)
 
     class Views(MethodView):
-        decorators = (counter.reading_ahead("other"),)
+        decorators = [counter.reading_ahead("other")]  # noqa: RUF012  # as Flask's docs write it
 
         def get(self, count: int) -> str:
             return str(count)
