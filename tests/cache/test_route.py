@@ -294,25 +294,34 @@ def test_async_views(app: Flask) -> None:
     assert calls == [1, 2]
 
 
-def test_what_an_outer_decorator_passes_on_is_part_of_the_key(app: Flask) -> None:
+@pytest.mark.parametrize("how", ["by name", "by position", "by name, behind a planned look-up"])
+def test_what_an_outer_decorator_passes_on_is_part_of_the_key(
+    kit: RedisKit, app: Flask, how: str
+) -> None:
     def with_user(view: Callable[..., str]) -> Callable[..., str]:
         @wraps(view)
         def wrapper(**kwargs: Any) -> str:
-            return view(user=request.args_user, **kwargs)  # type: ignore[attr-defined]
+            if "look-up" in how:  # anything sent before the view takes the look-up along
+                kit.cache.get("unrelated")
+            user = request.headers["X-User"]
+            return view(user, **kwargs) if how == "by position" else view(user=user, **kwargs)
 
         return wrapper
 
-    app.before_request(lambda: setattr(request, "args_user", request.headers["X-User"]))
-
     @app.get("/<int:n>")
     @with_user
-    @cache_result()
-    def page(n: int, user: str) -> str:
+    @cache_result(tags=["user:{user}"])
+    def page(user: str, n: int = 0) -> str:
         return f"{n} of {user}"
 
     client = app.test_client()
-    for user in ("alice", "bob", "alice"):
-        assert client.get("/1", headers={"X-User": user}).text == f"1 of {user}"
+    for user, hit in (("alice", False), ("bob", False), ("alice", True)):
+        response = client.get("/1", headers={"X-User": user})
+        assert response.text == f"1 of {user}"
+        assert was_hit(response) is hit
+    kit.cache.invalidate_tags("user:alice")
+    assert not was_hit(client.get("/1", headers={"X-User": "alice"}))
+    assert was_hit(client.get("/1", headers={"X-User": "bob"}))
 
 
 def test_a_view_called_from_elsewhere_is_a_plain_function(app: Flask) -> None:
