@@ -16,6 +16,7 @@ from flask_redis_kit.events import EventNameError, EventReader, listener
 from flask_redis_kit.events.publisher import PUBLISH
 from tests.events.browser import Browser
 from tests.events.shop import Shop, serving
+from tests.harness.certificates import Certificates
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server, free_port
 from tests.waiting import wait_until
@@ -249,10 +250,13 @@ def test_events_published_while_the_hub_was_away_are_replayed(
     with subscribe(shop, "sales") as reader:
         shop.publish("sales", 0)
         assert taken(reader, 1) == [0]
+        hub_listener = shop.engine.hub._listener
+        assert hub_listener is not None
         for n in range(1, 20):
             wait_until(lambda: kill_hub(redis_client))
             shop.publish("sales", n)
             assert taken(reader, 1) == [n]
+            assert hub_listener._failures == 0  # so the pauses don't grow
 
 
 def test_a_connection_that_went_silent_is_given_up_and_its_events_are_replayed(
@@ -283,6 +287,28 @@ def test_an_idle_connection_is_kept(
             wait_until(lambda: count.handshake_commands.count((b"PING",)) > 5)
         assert count.connections == 0
         assert proxy.open_connections == 2
+
+
+def hears_large_events(url: str) -> None:
+    shop = Shop(url, queue_length=1000, queue_bytes=10**8)
+    with subscribe(shop, "sales") as reader:
+        shop.publish("sales", "first")
+        assert taken(reader, 1) == ["first"]
+        texts = [str(n) * 50000 for n in range(1, 10)]
+        for text in texts:
+            shop.publish("sales", text)
+        assert taken(reader, 9) == texts
+        assert reader.overflows == 0
+    shop.close()
+
+
+def test_a_unix_socket_does_too(server: Server) -> None:
+    hears_large_events(server.unix_url)
+
+
+@pytest.mark.tls
+def test_tls_does_too(tls_server: Server, certificates: Certificates) -> None:
+    hears_large_events(f"{tls_server.url}?ssl_ca_certs={certificates.authority}")
 
 
 def test_a_server_that_restarts_is_found_again(own_server: Callable[..., Server]) -> None:
