@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
@@ -63,7 +63,7 @@ def queue_commands(feature: Queue) -> Sequence[click.Command]:
             process = Worker(engine, app.app_context, queues, threads=threads, burst=burst)
         except TaskError as error:
             raise click.BadParameter(str(error), param_hint="--queue") from error
-        with _stopped_by_signals(process.stop):
+        with stopped_by_signals(process):
             abandoned = process.run()
         if abandoned:
             # their threads can't be ended, and the interpreter would wait for what they hold
@@ -110,8 +110,12 @@ def _log_to_stderr() -> None:
 
 
 @contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT call ``stop``; the third one ends the process."""
+def stopped_by_signals(worker: Worker) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the worker; the third one ends the process.
+
+    Python runs a handler between two steps of the program, so a signal that arrives just before
+    the worker waits would be handled after the wait: the wakeup descriptor ends the wait itself.
+    """
     received = 0
 
     def handle(_number: int, _frame: FrameType | None) -> None:
@@ -119,11 +123,13 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         received += 1
         if received > 2:
             os._exit(1)
-        stop()
+        worker.stop()
 
+    wakeup = signal.set_wakeup_fd(worker.wakeup_fd, warn_on_full_buffer=False)
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)

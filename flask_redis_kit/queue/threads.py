@@ -7,6 +7,7 @@ import contextvars
 import os
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -19,19 +20,18 @@ class Waker:
     """A pipe that makes ``poll`` return. ``set`` may be called by threads and signal handlers."""
 
     def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
+        self._reader, self.writer = os.pipe()
         os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
+        os.set_blocking(self.writer, False)
         self._is_set = False
+        weakref.finalize(self, _close, self._reader, self.writer)
 
     def set(self) -> None:
         """Wake."""
         if not self._is_set:
             self._is_set = True
-            try:
-                os.write(self._writer, b"\0")
-            except OSError:  # full, so it wakes anyway; or closed
-                return
+            with contextlib.suppress(BlockingIOError):  # full, so it wakes anyway
+                os.write(self.writer, b"\0")
 
     def clear(self) -> None:
         """Forget; whoever sets it after this wakes again."""
@@ -43,11 +43,10 @@ class Waker:
         """What to poll."""
         return self._reader
 
-    def close(self) -> None:
-        """The end."""
-        self._is_set = True
-        os.close(self._reader)
-        os.close(self._writer)
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class JobThreads(Generic[J, R]):

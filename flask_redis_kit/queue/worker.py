@@ -74,6 +74,11 @@ class Worker:
         self._stops = 0
         self._stop_at: float | None = None
 
+    @property
+    def wakeup_fd(self) -> int:
+        """For ``signal.set_wakeup_fd``: a signal that comes right before a wait must end it."""
+        return self._waker.writer
+
     def stop(self) -> None:
         """Begin nothing new and give running jobs ``grace`` seconds; at the second call, none.
 
@@ -106,7 +111,6 @@ class Worker:
             self._threads.stop()
             if not self._running:
                 self._threads.join(timeout=5)
-                self._waker.close()
         log.info("Worker stopped; %d jobs given back.", self._running)
         return self._running
 
@@ -116,9 +120,9 @@ class Worker:
         self._waker.clear()
         self._collect()
         now = time.monotonic()
-        if self._stops and self._stop_at is None:
-            self._stopping(now)
         self._step_all(now)
+        if self._stops and self._stop_at is None:
+            self._stopping(now)  # after the step: what is finished must not be given back
         for consumer in self._consumers:
             self._look_after(consumer)
         if self._can_park():

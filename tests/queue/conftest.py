@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 import redis
@@ -76,13 +76,17 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
 
 @pytest.fixture
 def start_worker(server: Server, redis_client: redis.Redis) -> Iterator[StartWorker]:
-    """``start_worker("--threads", "1", REDIS_QUEUE_LEASE=0.7)``: a process, signed on."""
+    """``start_worker("--threads", "1", REDIS_QUEUE_LEASE=0.7)``: a process, signed on.
+
+    ``ready=False`` doesn't wait for that.
+    """
     started: list[WorkerProcess] = []
 
-    def start(*options: str, url: str = server.url, **settings: object) -> WorkerProcess:
+    def start(*options: str, ready: bool = True, **settings: object) -> WorkerProcess:
         settings.setdefault("REDIS_QUEUE_LEASE", 0.7)
-        started.append(WorkerProcess(url, *options, **settings))
-        return started[-1].ready(redis_client)
+        process = WorkerProcess(server.url, *options, **settings)
+        started.append(process)
+        return process.ready(redis_client) if ready else process
 
     yield start
     server.revive()
@@ -119,6 +123,27 @@ def burst(queued: Queued, *queues: str, threads: int = 1) -> None:
     Worker(queued.engine, queued.app.app_context, names, threads=threads, burst=True).run()
 
 
+def listed(client: redis.Redis, key: str) -> list[str]:
+    """The items of a list."""
+    return [item.decode() for item in cast("list[bytes]", client.lrange(key, 0, -1))]
+
+
+def members(client: redis.Redis, key: str) -> list[str]:
+    """The members of a sorted set, in order."""
+    return [item.decode() for item in cast("list[bytes]", client.zrange(key, 0, -1))]
+
+
+def fields(client: redis.Redis, key: str) -> set[str]:
+    """The fields of a hash."""
+    return {item.decode() for item in cast("list[bytes]", client.hkeys(key))}
+
+
+def make_due(client: redis.Redis, keys: QueueKeys) -> None:
+    """Let all that is delayed be due."""
+    for name in members(client, keys.delayed):
+        client.zadd(keys.delayed, {name: 1})
+
+
 def ran(client: redis.Redis, key: str = "ran") -> list[str]:
     """What jobs wrote."""
-    return [item.decode() for item in client.lrange(key, 0, -1)]
+    return listed(client, key)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import redis
@@ -21,6 +22,7 @@ class WorkerProcess:
 
     def __init__(self, url: str, *options: str, **settings: object) -> None:
         command = [sys.executable, "-W", "error", "-m", "flask", "--app", "tests.queue.jobs_app"]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
         environment = {name: f"{value}" for name, value in settings.items()}
         self._process = subprocess.Popen(
             [*command, "redis", "worker", *options],
@@ -31,12 +33,9 @@ class WorkerProcess:
                 "REDIS_URL": url,
                 **{f"JOBS_{name}": value for name, value in environment.items()},
             },
-            stdout=subprocess.PIPE,
+            stdout=self._log,
             stderr=subprocess.STDOUT,
-            text=True,
         )
-        self._output: str | None = None
-        self.url = url
 
     @property
     def pid(self) -> int:
@@ -60,25 +59,25 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def wait_for(self, text: str) -> None:
+        """Wait until it has written this."""
+        wait_until(lambda: text in self.output(), timeout=30, what=f"{text!r} in its output")
+
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()
-        self.output()
+        self._process.wait()
 
     def exit_code(self) -> int:
         """Wait for its end."""
-        self.output()
-        return self._process.returncode
+        return self._process.wait(timeout=30)
 
     def output(self) -> str:
-        """Wait for its end; what it wrote."""
-        if self._output is None:
-            self._output = self._process.communicate(timeout=30)[0]
-        return self._output
+        """What it has written."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
     def end(self) -> None:
         """Make sure that it is gone."""
-        if self.alive:
-            self.signal(signal.SIGCONT)
-            self._process.kill()
-        self.output()
+        self.kill()
+        self._log.close()

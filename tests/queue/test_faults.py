@@ -11,7 +11,7 @@ import redis
 from flask_redis_kit.queue.layout import QueueKeys
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
-from tests.queue.conftest import MakeApp, Queued, StartWorker, Working, ran
+from tests.queue.conftest import MakeApp, Queued, StartWorker, Working, members, ran
 from tests.queue.jobs_app import hold, kit, record
 from tests.waiting import wait_until
 
@@ -41,14 +41,14 @@ def test_a_fetch_whose_reply_is_lost_is_found_again_by_the_same_worker(
     far = make_app(proxy.url)  # the default lease: nobody else takes the job
     with working(far, threads=1):
         wait_until(lambda: parked(redis_client))
-        (worker,) = redis_client.zrange(keys.workers, 0, -1)
+        (worker,) = members(redis_client, keys.workers)
         proxy.drop_replies(1)
         kit.queue.enqueue(record, {"n": 1})
-        wait_until(lambda: redis_client.llen(keys.active(worker.decode())) == 1)
+        wait_until(lambda: redis_client.llen(keys.active(worker)) == 1)
         assert ran(redis_client) == []
         proxy.cut()
         wait_until(lambda: ran(redis_client) == ["1"] and not redis_client.exists(keys.jobs))
-        assert redis_client.zrange(keys.workers, 0, -1) == [worker]
+        assert members(redis_client, keys.workers) == [worker]
     assert redis_client.exists(keys.crash) == 0
 
 
@@ -90,7 +90,7 @@ def _write_directly(redis_client: redis.Redis) -> None:
 
 
 def test_a_script_flush_while_a_worker_is_parked_delays_nothing(
-    near: Queued, working: Working, redis_client: redis.Redis
+    near: Queued, working: Working, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with working(near, threads=1):
         for n in range(3):
@@ -98,6 +98,83 @@ def test_a_script_flush_while_a_worker_is_parked_delays_nothing(
             redis_client.script_flush()
             kit.queue.enqueue(record, {"n": n})
             wait_until(lambda n=n: len(ran(redis_client)) == n + 1, timeout=2)  # type: ignore[misc]
+    assert [each.message for each in caplog.records if each.levelname != "INFO"] == []
+
+
+def test_a_fetch_that_a_lost_connection_still_brought_is_found_at_the_next_beat(
+    make_app: MakeApp, working: Working, redis_client: redis.Redis, keys: QueueKeys
+) -> None:
+    queued = make_app(REDIS_QUEUE_LEASE=0.7)
+    with queued.app.app_context(), working(queued, threads=1):
+        wait_until(lambda: parked(redis_client))
+        (worker,) = members(redis_client, keys.workers)
+        job_id = kit.queue.enqueue(record, {"n": 1}, queue="elsewhere")
+        sealed = redis_client.hget(keys.jobs.replace("default", "elsewhere"), job_id)
+        assert isinstance(sealed, bytes)
+        with redis_client.pipeline() as pipe:
+            pipe.hset(keys.jobs, job_id, sealed)
+            pipe.rpush(keys.active(worker), job_id)
+            pipe.execute()
+        wait_until(lambda: ran(redis_client) == ["1"] and not redis_client.exists(keys.jobs))
+
+
+def test_after_a_broken_connection_the_lists_are_compared_by_their_content(
+    near: Queued,
+    make_app: MakeApp,
+    working: Working,
+    proxy: Proxy,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+) -> None:
+    far = make_app(proxy.url)
+    with working(far, threads=2):
+        held = kit.queue.enqueue(hold, {"n": 1})
+        wait_until(lambda: ran(redis_client, "started"))
+        (worker,) = members(redis_client, keys.workers)
+        mine = keys.active(worker)
+        with redis_client.pipeline() as pipe:  # the server has a job we don't know, and not ours
+            pipe.hset(keys.meta, "paused", 1)
+            pipe.lrem(mine, 1, held)
+            pipe.rpush(keys.low, held)
+            pipe.execute()
+        lost = kit.queue.enqueue("write", {"n": 2})
+        with redis_client.pipeline() as pipe:
+            pipe.lrem(keys.normal, 1, lost)
+            pipe.rpush(mine, lost)
+            pipe.execute()
+        proxy.cut()
+        wait_until(lambda: ran(redis_client) == ["2"])
+        redis_client.set("go", 1)
+        wait_until(lambda: not redis_client.exists(keys.jobs))
+    assert ran(redis_client) == ["2", "1"]
+
+
+def test_an_acknowledgement_that_the_server_forgot_is_sent_again(
+    near: Queued,
+    make_app: MakeApp,
+    working: Working,
+    proxy: Proxy,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+) -> None:
+    far = make_app(proxy.url)
+    with working(far, threads=1):
+        redis_client.hset(keys.meta, "paused", 1)
+        job_id = kit.queue.enqueue("write", {"n": 1})
+        sealed = redis_client.hget(keys.jobs, job_id)
+        assert isinstance(sealed, bytes)
+        redis_client.hdel(keys.meta, "paused")
+        redis_client.rpush(keys.wake, 1)
+        wait_until(lambda: not redis_client.exists(keys.jobs))
+        redis_client.hset(keys.meta, "paused", 1)
+        redis_client.hset(keys.jobs, job_id, sealed)  # as after a failover to a lagging replica
+        redis_client.rpush(keys.normal, job_id)
+        proxy.cut()
+        wait_until(lambda: not redis_client.exists(keys.jobs))
+        redis_client.hdel(keys.meta, "paused")
+        redis_client.rpush(keys.wake, 1)
+        wait_until(lambda: redis_client.llen(keys.normal) == 0)
+    assert ran(redis_client) == ["1"]
 
 
 def test_a_restart_of_the_server_loses_no_job_and_workers_go_on(

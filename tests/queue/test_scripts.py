@@ -217,6 +217,19 @@ def test_the_first_success_wins_over_a_copy_that_was_given_to_another_worker(
     assert redis_client.zcard(keys.delayed) == 0
 
 
+def test_a_late_success_takes_a_job_back_from_the_delayed(
+    wire: Wire, keys: QueueKeys, redis_client: redis.Redis
+) -> None:
+    put(wire, keys, "a")
+    step(wire, keys, "late", want=1)
+    expire(redis_client, keys, "late")
+    reap(wire, keys, "late")
+    step(wire, keys, "w", want=1)
+    assert wire.send(scripts.retry(keys, "w", "a", envelope(), delay_ms=60_000))
+    step(wire, keys, "late", joining=False, done=("a",))
+    assert redis_client.exists(keys.delayed, keys.jobs, keys.crash) == 0
+
+
 def test_a_late_success_takes_a_job_back_from_the_dead(
     wire: Wire, keys: QueueKeys, redis_client: redis.Redis
 ) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 import redis
 
 from flask_redis_kit.core import signals
-from flask_redis_kit.queue import runner, scripts
+from flask_redis_kit.queue import current_job, runner, scripts
 from flask_redis_kit.queue.consumer import LOW_FIRST_EVERY
 from flask_redis_kit.queue.envelope import Body, Header, read_header, seal
 from flask_redis_kit.queue.layout import QueueKeys, keys_of
+from flask_redis_kit.queue.worker import Worker
 from tests.harness.proxy import Proxy
-from tests.queue.conftest import MakeApp, Queued, Working, burst, ran
+from tests.queue.conftest import MakeApp, Queued, Working, burst, make_due, ran
 from tests.queue.jobs_app import add, flaky, hold, kit, leave, record, tell_app
 from tests.waiting import wait_until
 
@@ -81,16 +83,18 @@ def test_two_queues_are_served_in_turn(queued: Queued, redis_client: redis.Redis
     burst(queued, "a", "b", threads=1)
     order = [int(n) for n in ran(redis_client)]
     assert len(order) == 20
-    assert all((one < 100) != (other < 100) for one, other in zip(order, order[1:], strict=False))
+    assert all((one < 100) != (other < 100) for one, other in pairwise(order))
 
 
 def test_an_idle_worker_wakes_for_any_of_its_queues(
-    queued: Queued, working: Working, redis_client: redis.Redis
+    make_app: MakeApp, working: Working, redis_client: redis.Redis
 ) -> None:
-    with working(queued, "a", "b", threads=1):
+    queued = make_app()  # a lease of 30 s, so parked for 4 s
+    with queued.app.app_context(), working(queued, "a", "b", threads=1):
         for n in range(6):
+            wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1)
             kit.queue.enqueue(record, {"n": n}, queue="ab"[n % 2])
-            wait_until(lambda n=n: len(ran(redis_client)) == n + 1)  # type: ignore[misc]
+            wait_until(lambda n=n: len(ran(redis_client)) == n + 1, timeout=2)  # type: ignore[misc]
 
 
 def test_a_job_that_ends_while_its_worker_is_parked_is_acknowledged_at_once(
@@ -149,6 +153,36 @@ def test_progress_and_result_can_be_read_and_are_told(
     assert (status.state, status.progress, status.note) == ("finished", 1.0, "half")
     assert status.result["sum"] == 5
     assert 0 < redis_client.pttl(keys.record(job_id)) <= 3_600_000
+
+
+def test_a_result_is_kept_only_if_the_task_says_so(
+    queued: Queued, redis_client: redis.Redis
+) -> None:
+    @kit.queue.task(name="silent")
+    def silent() -> int:
+        return 7
+
+    @kit.queue.task(name="telling")
+    def telling() -> int:
+        current_job().progress(0.3)
+        return 7
+
+    silently, told = kit.queue.enqueue("silent"), kit.queue.enqueue("telling")
+    burst(queued)
+    assert kit.queue.job(silently).state == "unknown"
+    assert (kit.queue.job(told).state, kit.queue.job(told).result) == ("finished", None)
+    assert len(redis_client.keys("*:r:*")) == 1
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), "half"])
+def test_progress_is_a_number_from_0_to_1(queued: Queued, fraction: float) -> None:
+    @kit.queue.task(name="tell", retries=0)
+    def tell() -> None:
+        current_job().progress(fraction)
+
+    job_id = kit.queue.enqueue("tell")
+    burst(queued)
+    assert "give a number from 0 to 1" in (kit.queue.job(job_id).reason or "")
 
 
 def test_a_listener_that_fails_harms_no_job(queued: Queued, redis_client: redis.Redis) -> None:
@@ -252,8 +286,7 @@ def test_a_task_that_a_deploy_brings_runs_the_jobs_held_back(
     kit.queue.enqueue("from_today", {"n": 5})
     burst(queued)
     kit.queue.task(name="from_today")(lambda n: redis_client.rpush("ran", n))
-    for name in redis_client.zrange(keys.delayed, 0, -1):
-        redis_client.zadd(keys.delayed, {name: 1})
+    make_due(redis_client, keys)
     burst(queued)
     assert ran(redis_client) == ["5"]
 
@@ -355,3 +388,22 @@ def test_keys_of_a_queue_share_a_slot(keys: QueueKeys, queued: Queued) -> None:
     assert mine == keys
     names = [*keys.waiting, keys.wake, keys.jobs, keys.active("w"), keys.record("x"), keys.stats]
     assert {name[: name.index("}") + 1] for name in names} == {"frk:{jobs:default}"}
+
+
+def test_a_job_that_ends_as_its_worker_stops_is_acknowledged_not_given_back(
+    queued: Queued, redis_client: redis.Redis
+) -> None:
+    stops: list[Callable[[], None]] = []
+
+    @kit.queue.task(name="stop_worker")
+    def stop_worker() -> None:
+        stops[-1]()
+
+    for _ in range(30):
+        worker = Worker(queued.engine, queued.app.app_context, ["default"], threads=1)
+        stops.append(worker.stop)
+        kit.queue.enqueue("stop_worker")
+        assert worker.run() == 0
+    counters = kit.queue.stats()[0].counters
+    assert counters == {"done": 30}
+    assert redis_client.keys("*:w:*") == []
