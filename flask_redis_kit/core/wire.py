@@ -36,6 +36,7 @@ from flask_redis_kit.core.exchange import Command, Exchange, Operation, Outcome,
 from flask_redis_kit.core.script import ScriptCall
 
 T = TypeVar("T")
+_BROKEN = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
 class Tally(Protocol):
@@ -125,7 +126,7 @@ class Wire:
                 unknown = isinstance(replies[position], NoScriptError)
                 if unknown or follows:
                     again.append(position)
-                    commands.append(_with_source(command))
+                    commands.append(with_source(command))
                 if unknown:
                     features.add(exchange.feature)
                 position += 1
@@ -156,32 +157,41 @@ class Wire:
                 signals.trip.send(self, commands=len(commands), seconds=seconds, error=error)
 
     def _send_and_read(self, commands: Sequence[Command]) -> list[Reply]:
-        pool = self.connector.pool
-        packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+        pool, address = self.connector.pool, self.connector.address
         connection: Any = pool.get_connection()
         try:
-            connection.send_packed_command(connection.pack_commands(packed), check_health=False)
-            read = connection.read_response
-            replies: list[Reply] = []
-            for _ in packed:
-                try:
-                    replies.append(read(disable_decoding=True))
-                except ResponseError as reply:
-                    replies.append(reply)
-            return replies
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-            connection.disconnect()
-            raise read_error(error, self.connector.address) from error
+            send_commands(connection, commands, address)
+            return [read_reply(connection, address) for _ in commands]
         except BaseException:
-            # interrupted between sending and reading: what is still to come on this connection
-            # must never be read as somebody else's reply
+            # also when interrupted between sending and reading: what is still to come on this
+            # connection must never be read as somebody else's reply
             connection.disconnect()
             raise
         finally:
             pool.release(connection)
 
 
-def _with_source(command: Command) -> Command:
+def send_commands(connection: Any, commands: Sequence[Command], address: str) -> None:
+    """Write commands to a connection, scripts by their SHA-1; ``ServerUnavailable`` if it broke."""
+    packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+    try:
+        connection.send_packed_command(connection.pack_commands(packed), check_health=False)
+    except _BROKEN as error:
+        raise read_error(error, address) from error
+
+
+def read_reply(connection: Any, address: str) -> Reply:
+    """The next reply; an error of the command is returned, a broken connection is raised."""
+    try:
+        return connection.read_response(disable_decoding=True)
+    except ResponseError as reply:
+        return reply
+    except _BROKEN as error:
+        raise read_error(error, address) from error
+
+
+def with_source(command: Command) -> Command:
+    """The command; a script's call with its source instead of its SHA-1."""
     return command.by_source() if isinstance(command, ScriptCall) else command
 
 
