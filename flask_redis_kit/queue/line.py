@@ -1,15 +1,9 @@
-"""A worker's own connections: one for quick calls, one to park on.
-
-Blocking has to be crash-safe over several lists, so jobs are only moved by scripts and a worker
-blocks on a token: it sends ``BLPOP wake`` and its next step in one go, and the server runs the
-step the moment it is woken. Nothing is ever sent again by itself: after an error the worker asks
-what came of it.
-"""
+"""A worker's own connection: nothing is ever sent again by itself, see ``Consumer.broken``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
@@ -100,58 +94,6 @@ class Line:
             connection.disconnect()
             connection.connect()
         return connection
-
-
-class Woken(NamedTuple):
-    """The end of a park: whose token was taken (None: the time was over), and the step's value."""
-
-    key: str | None
-    value: Any
-
-
-class Park:
-    """``BLPOP`` on wake tokens with a step behind it, on a line of its own."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._exchange: Exchange[Any] | None = None
-
-    @property
-    def occupied(self) -> bool:
-        """Whether replies are still to come."""
-        return self._exchange is not None
-
-    def enter(self, wakes: Sequence[str], seconds: float, exchange: Exchange[Any]) -> None:
-        """Block for so long, or until there is a token; then the exchange runs."""
-        blpop = ("BLPOP", *wakes, f"{max(seconds, 0.001):.3f}")
-        self._line.send([blpop, *exchange.commands])
-        self._exchange = exchange
-
-    def leave(self, quick: Line) -> Woken:
-        """Read the replies (they are there, or about to be)."""
-        exchange, self._exchange = self._exchange, None
-        assert exchange is not None  # noqa: S101  # callers look at `occupied` first
-        popped, *replies = self._line.read(1 + len(exchange.commands))
-        if isinstance(popped, ResponseError):
-            raise popped
-        key = None if popped is None else popped[0].decode()
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            return Woken(key, quick.ask([exchange])[0])  # the token is gone: step at once
-        return Woken(key, exchange.outcome(replies).result())
-
-    def fileno(self) -> int:
-        """The socket, to be polled."""
-        return self._line.fileno()
-
-    def drop(self) -> None:
-        """Close the connection: the server forgets the step unless it ran already."""
-        self._exchange = None
-        self._line.drop()
-
-    def close(self) -> None:
-        """The end."""
-        self._exchange = None
-        self._line.close()
 
 
 def _by_source(command: Command) -> Command:

@@ -19,7 +19,8 @@ from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.queue.consumer import Consumer
 from flask_redis_kit.queue.engine import QueueEngine
-from flask_redis_kit.queue.line import Line, Park
+from flask_redis_kit.queue.line import Line
+from flask_redis_kit.queue.parking import Parking
 from flask_redis_kit.queue.runner import HeldJob, Outcome, Runner
 from flask_redis_kit.queue.threads import JobThreads, Waker
 
@@ -57,7 +58,7 @@ class Worker:
         )
         connector = engine.context.wire.connector
         self._line = Line(connector, REPLY)
-        self._park = Park(Line(connector, BLOCK + REPLY))
+        self._park = Parking(Line(connector, BLOCK + REPLY), longest=BLOCK, reply=REPLY)
         self._consumers = [
             Consumer(
                 engine.keys(queue), lease=engine.config.lease, max_crashes=engine.config.max_crashes
@@ -66,8 +67,6 @@ class Worker:
         ]
         self._lead = self._consumers[0]
         self._last_fed: Consumer | None = None
-        self._parked_want = 0
-        self._park_ends = 0.0
         self._running = 0
         self._failures = 0
         self._now_ms = 0
@@ -126,7 +125,7 @@ class Worker:
         for consumer in self._consumers:
             self._look_after(consumer)
         if self._can_park():
-            self._enter_park()
+            self._park.enter(self._consumers, self._lead, self._free())
         self._wait()
 
     def _collect(self) -> None:
@@ -155,10 +154,10 @@ class Worker:
             consumer.told()
             step = values[position]
             self._now_ms = step.now_ms
-            parked = self._park.occupied and consumer is self._lead
+            parked = self._park.holds(consumer)
             self._start(consumer, consumer.took(step, want, now, parked=parked))
             if parked and not step.registered:
-                self._drop_park()
+                self._park.drop()
             if step.fetched:
                 self._last_fed = consumer
 
@@ -181,34 +180,15 @@ class Worker:
             and not any(consumer.hungry or not consumer.joined for consumer in self._consumers)
         )
 
-    def _enter_park(self) -> None:
-        now = time.monotonic()
-        lead = self._lead
-        self._parked_want = self._free()
-        seconds = min(BLOCK, lead.beat)
-        for consumer in self._consumers:
-            if consumer.due_at is not None:
-                seconds = min(seconds, consumer.due_at - now)
-        seconds = max(seconds, 0.001)
-        wakes = [consumer.keys.wake for consumer in self._consumers]
-        self._park.enter(wakes, seconds, lead.step(self._parked_want))
-        self._park_ends = now + seconds + REPLY
-        lead.beat_at = now + seconds + lead.beat
-
     def _leave_park(self) -> None:
-        lead, want, self._parked_want = self._lead, self._parked_want, 0
         woken = self._park.leave(self._line)
-        self._start(lead, lead.took(woken.value, want, time.monotonic()))
+        new = woken.consumer.took(woken.step, woken.want, time.monotonic())
+        self._start(woken.consumer, new)
         for consumer in self._consumers:
-            if consumer is not lead and woken.key in (None, consumer.keys.wake):
+            if consumer is not woken.consumer and woken.key in (None, consumer.keys.wake):
                 consumer.hungry = True
                 if woken.key:
                     self._lead = consumer
-
-    def _drop_park(self) -> None:
-        """Close the parked connection. What its step fetched, if it ran, is found by comparing."""
-        self._parked_want = 0
-        self._park.drop()
 
     def _wait(self) -> None:
         """Sleep until a job is finished, the park is over, or something is due."""
@@ -221,7 +201,7 @@ class Worker:
             return
         if self._park.fileno() in ready:
             self._leave_park()
-        elif time.monotonic() > self._park_ends:
+        elif time.monotonic() > self._park.ends:
             raise ReplyTimeout("The server did not end a blocking command in time.")
 
     def _patience(self) -> float:
@@ -231,7 +211,7 @@ class Worker:
         free = self._free() > 0
         times = [consumer.beat_at for consumer in self._consumers]
         if self._park.occupied:
-            times.append(self._park_ends)
+            times.append(self._park.ends)
         if self._stop_at is not None:
             times.append(self._stop_at)
         for consumer in self._consumers:
@@ -243,7 +223,7 @@ class Worker:
 
     def _free(self) -> int:
         """Threads that nothing was fetched for, not even by the step that is parked."""
-        return 0 if self._stops else self._threads_count - self._running - self._parked_want
+        return 0 if self._stops else self._threads_count - self._running - self._park.want
 
     def _rotation(self) -> list[Consumer]:
         """The queues, the one after that which was fed last first: none starves."""
@@ -273,7 +253,7 @@ class Worker:
         """The first turn after ``stop()``: nothing is fetched any more, nothing new is begun."""
         log.info("Stopping: waiting up to %g s for running jobs.", self._engine.config.grace)
         self._stop_at = now + self._engine.config.grace
-        self._drop_park()
+        self._park.drop()
         unstarted = self._withdraw()
         for consumer in self._consumers:
             mine = [job for owner, job in unstarted if owner is consumer]
@@ -285,8 +265,8 @@ class Worker:
         return unstarted
 
     def _leave(self) -> None:
-        """Tell what is left to tell, give the rest back, sign off; once more if that fails."""
-        self._drop_park()
+        """Tell what is left to tell, give the rest back, sign off; again if that fails."""
+        self._park.drop()
         self._withdraw()
         self._collect()
         for _ in range(2):
@@ -302,7 +282,7 @@ class Worker:
         """Drop the connections, wait a little longer each time, and begin again by comparing."""
         self._failures += 1
         self._line.drop()
-        self._drop_park()
+        self._park.drop()
         now = time.monotonic()
         for consumer in self._consumers:
             consumer.broken(now)

@@ -75,6 +75,14 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
 
 
 @pytest.fixture
+def queued(make_app: MakeApp) -> Iterator[Queued]:
+    """An application in whose context the test runs; failed jobs run again at once."""
+    made = make_app(REDIS_QUEUE_BACKOFF=0, REDIS_QUEUE_LEASE=0.7)
+    with made.app.app_context():
+        yield made
+
+
+@pytest.fixture
 def start_worker(server: Server, redis_client: redis.Redis) -> Iterator[StartWorker]:
     """``start_worker("--threads", "1", REDIS_QUEUE_LEASE=0.7)``: a process, signed on.
 

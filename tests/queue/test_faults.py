@@ -184,7 +184,7 @@ def test_a_restart_of_the_server_loses_no_job_and_workers_go_on(
     keys: QueueKeys,
 ) -> None:
     server = own_server()
-    queued = make_app(server.url)
+    queued = make_app(server.url, REDIS_QUEUE_BACKOFF=0)
     with queued.app.app_context(), working(queued, threads=2):
         with server.client() as client:
             held = kit.queue.enqueue(hold, {"n": 1})
