@@ -9,54 +9,35 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, LoadBalancingStrategy
 from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
+from werkzeug.utils import import_string
 
+from flask_redis_kit.core.cluster import Address, ClusterNodes, Node, named
 from flask_redis_kit.core.embedded import EmbeddedServer
-from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.failure import CircuitBreaker
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
 from flask_redis_kit.core.sentinel import SentinelDirectory, SwitchWatcher
+from flask_redis_kit.core.settings import ConnectionSettings, no_retry
 from flask_redis_kit.core.transport import (
     Embedded,
     Role,
+    RoutedTcp,
+    RoutedTls,
     SentinelTcp,
     SentinelTls,
     Tcp,
     Tls,
     Unix,
 )
-from flask_redis_kit.core.url import Endpoint
 
-VERSION = "0.1.0"
 SENTINEL_SECONDS = 0.9
 """For connecting to all Sentinels in turn; each may take as long again to reply."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSettings:
-    """How to reach one server. Times are seconds; ``extra`` goes to redis-py's connection as is."""
-
-    endpoint: Endpoint
-    max_connections: int = 50
-    socket_timeout: float | None = 0.5
-    socket_connect_timeout: float = 0.5
-    pool_timeout: float = 0.2
-    health_check_interval: float = 30.0
-    decode_responses: bool = False
-    client_name: str | None = None
-    maintenance_notifications: bool = False
-    client_class: type[redis.Redis] = redis.Redis
-    breaker_failures: int = 3
-    breaker_open_seconds: float = 1.0
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class Connector:
@@ -74,6 +55,10 @@ class Connector:
         self._blocking: redis.Redis | None = None
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
         self._sentinel: tuple[SentinelDirectory, SwitchWatcher] | None = None
+        self.nodes: ClusterNodes | None = None
+        """The slot table, on Cluster."""
+        if settings.endpoint.kind == "cluster":
+            self.nodes = self._cluster_nodes()
         if settings.endpoint.kind == "sentinel":
             directory = SentinelDirectory(
                 settings.endpoint.hosts,
@@ -97,7 +82,9 @@ class Connector:
         client = self._client
         if client is None:
             with self._lock:
-                client = self._client = self._client or self._make_client(self.pool)
+                if self._client is None:
+                    self._client = self._cluster_client() or self._make_client(self.pool)
+                client = self._client
         return client
 
     @property
@@ -107,7 +94,9 @@ class Connector:
         if client is None:
             with self._lock:
                 if self._blocking is None:
-                    self._blocking = self._make_client(self.make_pool(socket_timeout=None))
+                    self._blocking = self._cluster_client(socket_timeout=None) or self._make_client(
+                        self.make_pool(socket_timeout=None)
+                    )
                 client = self._blocking
         return client
 
@@ -119,23 +108,32 @@ class Connector:
             with self._lock:
                 if self._replica is None:
                     follows = {"role": "replica"} if self._sentinel is not None else {}
-                    self._replica = self._make_client(self.make_pool(**follows))
+                    strategy = LoadBalancingStrategy.ROUND_ROBIN_REPLICAS
+                    self._replica = self._cluster_client(
+                        load_balancing_strategy=strategy
+                    ) or self._make_client(self.make_pool(**follows))
                 client = self._replica
         return client
 
-    def dedicated(self, *, socket_timeout: float | None, max_connections: int = 1) -> redis.Redis:
+    def dedicated(
+        self, *, socket_timeout: float | None, max_connections: int = 1, key: str = ""
+    ) -> redis.Redis:
         """A client of its own for one long-lived user (a hub, a worker); bytes, never decoded.
 
-        The caller closes it. ``socket_timeout`` in seconds; None: wait for ever.
+        The caller closes it. ``socket_timeout`` in seconds; None: wait for ever. On Cluster it
+        connects to the node that holds ``key``, or to any without one.
         """
         pool = self.make_pool(
-            socket_timeout=socket_timeout, max_connections=max_connections, decode_responses=False
+            socket_timeout=socket_timeout,
+            max_connections=max_connections,
+            decode_responses=False,
+            key=key,
         )
         return redis.Redis(connection_pool=pool)
 
-    def make_pool(self, **overrides: Any) -> Pool:
-        """A new pool for this server; ``overrides`` beat the settings."""
-        kwargs = self._connection_kwargs()
+    def make_pool(self, *, key: str = "", **overrides: Any) -> Pool:
+        """A new pool; ``overrides`` beat the settings; ``key`` is as in ``dedicated``."""
+        kwargs = self._connection_kwargs(key)
         kwargs.update(overrides)
         pool = Pool(
             wait=self.settings.pool_timeout,
@@ -158,6 +156,12 @@ class Connector:
             watcher.close()
             for pool in directory.pools:
                 pool.disconnect()
+        if self.nodes is not None:
+            self.nodes.close()
+        clients: tuple[object, ...] = (self._client, self._blocking, self._replica)
+        for client in clients:
+            if isinstance(client, redis.RedisCluster):
+                client.close()
         for pool in list(self._pools):
             pool.disconnect()
 
@@ -170,19 +174,11 @@ class Connector:
         return self.settings.client_class(connection_pool=pool)
 
     def _probe(self) -> None:
-        connection: Any = self.pool.get_connection()
-        try:
-            connection.send_command("PING", check_health=False)
-            connection.read_response()
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            self.pool.release(connection)
+        _ping(self.pool)
 
-    def _connection_kwargs(self) -> dict[str, Any]:
+    def _connection_kwargs(self, key: str = "") -> dict[str, Any]:
         endpoint = self.settings.endpoint
-        kwargs = self._common_kwargs()
+        kwargs = self.settings.connection_kwargs()
         match endpoint.kind:
             case "tcp":
                 host, port = endpoint.hosts[0]
@@ -197,29 +193,61 @@ class Connector:
                 kwargs.update(embedded_server=self._embedded_server, connection_class=Embedded)
             case "sentinel":
                 kwargs.update(self._follow_kwargs())
-            case _:
-                raise ConfigError(
-                    f"REDIS_URL: {endpoint.kind} servers are not supported in this version; "
-                    "use a redis://, rediss://, unix://, redis+sentinel:// or embedded:// URL.",
-                    key="REDIS_URL",
+            case "cluster":
+                nodes = self.nodes
+                assert nodes is not None  # noqa: S101  # made first, see __init__
+                kwargs.update(
+                    locate=lambda: nodes.of_key(key).address,
+                    connection_class=RoutedTls if endpoint.tls else RoutedTcp,
+                    maint_notifications_config=MaintNotificationsConfig(enabled=False),
                 )
         return kwargs
 
-    def _common_kwargs(self) -> dict[str, Any]:
-        settings, endpoint = self.settings, self.settings.endpoint
-        return {
-            "db": endpoint.db,
-            "username": endpoint.username,
-            "password": endpoint.password,
-            "socket_timeout": settings.socket_timeout,
-            "socket_connect_timeout": settings.socket_connect_timeout,
-            "health_check_interval": settings.health_check_interval,
-            "decode_responses": settings.decode_responses,
-            "client_name": settings.client_name,
-            "retry": Retry(NoBackoff(), 0),
-            **driver_name(),
-            **settings.extra,
-        }
+    def _cluster_nodes(self) -> ClusterNodes:
+        endpoint = self.settings.endpoint
+        remap = endpoint.option("address_remap", None)
+        found = import_string(str(remap)) if remap else None
+        return ClusterNodes(endpoint.hosts, self._make_node, found)
+
+    def _make_node(self, address: Address) -> Node:
+        host, port = address
+        kwargs = self.settings.connection_kwargs()
+        pool = Pool(
+            wait=self.settings.pool_timeout,
+            max_connections=self.settings.max_connections,
+            host=host,
+            port=port,
+            connection_class=Tls if self.settings.endpoint.tls else Tcp,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            **kwargs,
+        )
+        self._pools.add(pool)
+        settings = self.settings
+        breaker = CircuitBreaker(
+            named(address),
+            lambda: _ping(pool),
+            failures=settings.breaker_failures,
+            open_seconds=settings.breaker_open_seconds,
+        )
+        return Node(address, pool, breaker)
+
+    def _cluster_client(self, **overrides: Any) -> Any:
+        """redis-py's cluster client with our settings; None where there is no Cluster."""
+        endpoint = self.settings.endpoint
+        if endpoint.kind != "cluster":
+            return None
+        kwargs = self.settings.connection_kwargs()
+        del kwargs["db"]
+        for name in ("require_full_coverage", "dynamic_startup_nodes", "reinitialize_steps"):
+            if endpoint.option(name, None) is not None:
+                kwargs[name] = endpoint.option(name, None)
+        kwargs.update(overrides)
+        return redis.RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in endpoint.hosts],  # type: ignore[no-untyped-call]
+            ssl=endpoint.tls,
+            max_connections=self.settings.max_connections,
+            **kwargs,
+        )
 
     def _follow_kwargs(self) -> dict[str, Any]:
         assert self._sentinel is not None  # noqa: S101  # made first, see __init__
@@ -254,17 +282,20 @@ class Connector:
                 "socket_timeout": wait,
                 "socket_connect_timeout": wait,
                 "protocol": 2,
-                "retry": Retry(NoBackoff(), 0),
+                "retry": no_retry(),
                 "maint_notifications_config": MaintNotificationsConfig(enabled=False),
                 **shared,
                 **own,
             }
 
 
-def driver_name() -> dict[str, Any]:
-    """How ``CLIENT LIST`` shows us; redis-py before 7.2 knows no ``driver_info``."""
+def _ping(pool: Pool) -> None:
+    connection: Any = pool.get_connection()
     try:
-        from redis.driver_info import DriverInfo  # noqa: PLC0415  # not in every redis-py
-    except ImportError:
-        return {"lib_name": f"redis-py(flask-redis-kit_v{VERSION})"}
-    return {"driver_info": DriverInfo().add_upstream_driver("flask-redis-kit", VERSION)}
+        connection.send_command("PING", check_health=False)
+        connection.read_response()
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)

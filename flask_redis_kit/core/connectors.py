@@ -13,11 +13,12 @@ import redis
 from werkzeug.utils import import_string
 
 from flask_redis_kit.core.config import CoreConfig, convert
-from flask_redis_kit.core.connection import ConnectionSettings, Connector
+from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.options import OptionValue
+from flask_redis_kit.core.settings import ConnectionSettings
 from flask_redis_kit.core.url import Endpoint, parse
 
 # what a URL's query or REDIS_OPTIONS may say that we act on; the rest goes to redis-py as it is

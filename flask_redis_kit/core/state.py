@@ -10,6 +10,7 @@ from flask_redis_kit.core import config
 from flask_redis_kit.core.connectors import Connectors
 from flask_redis_kit.core.feature import AppState
 from flask_redis_kit.core.keys import KeyBuilder, default_namespace
+from flask_redis_kit.core.routing import wire_to
 from flask_redis_kit.core.wire import Wire
 
 
@@ -32,7 +33,7 @@ class KitState(AppState):
         if url not in self._wires:
             connector = self.connectors.get(url)
             wires = (wire for wire in self._wires.values() if wire.connector is connector)
-            self._wires[url] = next(wires, None) or Wire(connector)
+            self._wires[url] = next(wires, None) or wire_to(connector)
         return self._wires[url]
 
     def wires(self) -> list[Wire]:

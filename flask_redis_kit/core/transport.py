@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -91,6 +92,26 @@ class _Followed(Diagnosis):
                 "on.",
                 address=self.address,
             )
+
+
+class _Routed(Diagnosis):
+    """Asks a Cluster's slot table where to connect, at every connect."""
+
+    def __init__(self, *, locate: Callable[[], tuple[str, int]], **kwargs: Any) -> None:
+        super().__init__(host="", port=0, **kwargs)  # type: ignore[call-arg]  # redis-py's, below
+        self._locate = locate
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._locate()
+        return super()._connect()  # type: ignore[misc]  # redis-py's, below
+
+
+class RoutedTcp(_Routed, Connection):
+    """A TCP connection to the node that a slot is on."""
+
+
+class RoutedTls(_Routed, SSLConnection):
+    """A TLS connection to the node that a slot is on."""
 
 
 class SentinelTcp(_Followed, Connection):
