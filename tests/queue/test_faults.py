@@ -43,7 +43,7 @@ def test_a_fetch_whose_reply_is_lost_is_found_again_by_the_same_worker(
         wait_until(lambda: parked(redis_client))
         (worker,) = members(redis_client, keys.workers)
         proxy.drop_replies(1)
-        kit.queue.enqueue(record, {"n": 1})
+        kit.queue.enqueue("write", {"n": 1})
         wait_until(lambda: redis_client.llen(keys.active(worker)) == 1)
         assert ran(redis_client) == []
         proxy.cut()
@@ -71,7 +71,6 @@ def test_connections_cut_at_random_lose_no_job(
                 proxy.cut_after(100 + 37 * n)
             else:
                 proxy.cut(rst=rst)
-        # what jobs do goes past the proxy, so that only the worker suffers
         wait_until(lambda: not redis_client.exists(keys.jobs), timeout=30)
     done = [int(n) for n in ran(redis_client)]
     assert set(done) == set(range(400))
@@ -80,8 +79,15 @@ def test_connections_cut_at_random_lose_no_job(
 
 
 @pytest.fixture(autouse=True)
-def _write_directly(redis_client: redis.Redis) -> None:
+def _direct_tasks(redis_client: redis.Redis) -> None:
+    """Tasks that go past the proxy, so that its faults hit the worker and not the jobs."""
     lock = threading.Lock()
+
+    @kit.queue.task(name="wait")
+    def wait(n: int) -> None:
+        redis_client.rpush("started", n)
+        wait_until(lambda: redis_client.exists("go"), timeout=30)
+        redis_client.rpush("ran", n)
 
     @kit.queue.task(name="write")
     def write(n: int) -> None:
@@ -128,7 +134,7 @@ def test_after_a_broken_connection_the_lists_are_compared_by_their_content(
 ) -> None:
     far = make_app(proxy.url)
     with working(far, threads=2):
-        held = kit.queue.enqueue(hold, {"n": 1})
+        held = kit.queue.enqueue("wait", {"n": 1})
         wait_until(lambda: ran(redis_client, "started"))
         (worker,) = members(redis_client, keys.workers)
         mine = keys.active(worker)
