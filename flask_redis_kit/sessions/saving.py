@@ -13,7 +13,14 @@ from flask_redis_kit.core.request import Deferred, RequestBatch
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.ids import digest_of, new_id, new_incarnation
-from flask_redis_kit.sessions.store import DESTROYED, ROTATED, USER, Created, SessionStore
+from flask_redis_kit.sessions.store import (
+    DESTROYED,
+    ROTATED,
+    USER,
+    Created,
+    Pruned,
+    SessionStore,
+)
 
 T = TypeVar("T")
 log = logging.getLogger("flask_redis_kit.sessions")
@@ -86,7 +93,9 @@ class Saving:
             return self._begin(changes)
         sid = contents.origin or ""
         if contents.empty and changes.removed:
-            return self._end(sid)
+            if changes.identity or contents.rotated:
+                return self._end(sid)
+            return self._prune(sid, loaded.incarnation, changes)
         if contents.rotated or changes.identity:
             return self._rotate(sid, changes)
         if changes.changed or changes.removed:
@@ -185,7 +194,6 @@ class Saving:
             log.warning("session %s, whose id nobody has, could not be removed: %s", session, error)
 
     def _save(self, sid: str, incarnation: bytes, changes: Changes) -> Verdict:
-        contents = self._contents
         session = digest_of(sid)
         exchange = self._store.save(
             session, incarnation, self._idle, changes.changed, changes.removed
@@ -196,8 +204,33 @@ class Saving:
             if not self._settled(session, deferred, False):
                 self._store.interrupted(session)
                 return Cookie.KEEP
-            send = contents.forced or changes.permanence or contents.permanent
-            return Cookie.SET if send else Cookie.KEEP
+            return self._cookie_of_a_write(changes)
+
+        return verdict
+
+    def _cookie_of_a_write(self, changes: Changes) -> Cookie:
+        contents = self._contents
+        send = contents.forced or changes.permanence or contents.permanent
+        return Cookie.SET if send else Cookie.KEEP
+
+    def _prune(self, sid: str, incarnation: bytes, changes: Changes) -> Verdict:
+        """The last key that this request knows of is gone: an end, if there is no other."""
+        session = digest_of(sid)
+        # if it can't be sent, whoever removed the last key must not keep the cookie
+        self.decision = Cookie.DELETE
+        # the incarnation lets the script know this ending when its call is sent again
+        tombstone = DESTROYED + new_incarnation()
+        exchange = self._store.prune(session, incarnation, self._idle, changes, tombstone)
+        deferred = self._batch.defer(self._store.wire, exchange)
+
+        def verdict() -> Cookie:
+            pruned = self._settled(session, deferred, Pruned.GONE)
+            if pruned is Pruned.ENDED:
+                return Cookie.DELETE
+            if pruned is Pruned.GONE:
+                self._store.interrupted(session)
+                return Cookie.KEEP
+            return self._cookie_of_a_write(changes)
 
         return verdict
 

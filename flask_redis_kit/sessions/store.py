@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Final, NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
@@ -19,6 +20,7 @@ from flask_redis_kit.core.exchange import Exchange, Outcome, Reply, pairs
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.script import Script
 from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.sessions.changes import PERMANENT, Changes
 from flask_redis_kit.sessions.signals import session_interrupted, session_unreadable
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ GRACE: Final = 60
 
 SAVE: Final = Script("flask_redis_kit.sessions", "lua/save.lua")
 CREATE: Final = Script("flask_redis_kit.sessions", "lua/create.lua")
+PRUNE: Final = Script("flask_redis_kit.sessions", "lua/prune.lua")
 DESTROY: Final = Script("flask_redis_kit.sessions", "lua/destroy.lua")
 _WARNED_AT_MOST = 1000
 
@@ -62,6 +65,14 @@ class Created(NamedTuple):
 
     created: bool
     other: bytes | None
+
+
+class Pruned(IntEnum):
+    """What came of ``SessionStore.prune``."""
+
+    GONE = 0
+    GOES_ON = 1
+    ENDED = 2
 
 
 class SessionStore:
@@ -104,6 +115,22 @@ class SessionStore:
         flat = [part for pair in changed.items() for part in pair]
         call = SAVE.call([key], [incarnation, _ttl(seconds), len(changed), *flat, *removed])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
+
+    def prune(
+        self,
+        session: str,
+        incarnation: bytes,
+        seconds: float,
+        changes: Changes,
+        tombstone: bytes,
+    ) -> Exchange[Pruned]:
+        """Save, and end the session if nothing worth storing is left in it. Idempotent."""
+        key = self._key(session)
+        changed, removed = changes
+        flat = [part for pair in changed.items() for part in pair]
+        head = (incarnation, _ttl(seconds), GRACE, tombstone, PERMANENT, len(changed))
+        call = PRUNE.call([key], [*head, *flat, *removed])
+        return Exchange(FEATURE, key, (call,), _pruned, idempotent=True, deferrable=True)
 
     def touch(self, session: str, incarnation: bytes, seconds: float) -> Exchange[bool]:
         """Prolong the life to ``seconds``. A bare EXPIRE could prolong a tombstone instead."""
@@ -165,6 +192,10 @@ def _loaded(replies: list[Reply]) -> Loaded:
 def _created(replies: list[Reply]) -> Created:
     other = replies[0] if isinstance(replies[0], bytes) else None
     return Created(replies[0] == 1, other)
+
+
+def _pruned(replies: list[Reply]) -> Pruned:
+    return Pruned(replies[0])
 
 
 def _yes(replies: list[Reply]) -> bool:

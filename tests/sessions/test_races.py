@@ -194,6 +194,31 @@ def test_popping_a_key_keeps_what_another_request_wrote(shop: Shop, pause: Pause
     assert shop.read(sid) == {"b": 1, "c": "3"}
 
 
+def test_popping_the_last_key_keeps_what_another_request_wrote(shop: Shop, pause: Pause) -> None:
+    sid = shop.session_of(a=1)  # as a page does that shows the only flash message
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(lambda: shop.visitor(sid).get("/slow/pop"))
+        assert pause.read.wait(10)
+        shop.visitor(sid).get("/set/c/3")
+        pause.go_on.set()
+        assert set_cookies(slow.result(10)) == []
+    assert shop.read(sid) == {"c": "3"}
+
+
+@pytest.mark.parametrize("ending", ["/clear", "/regenerate", "/anew/9", "/login/9"])
+def test_popping_the_last_key_never_deletes_the_cookie_that_another_request_set(
+    shop: Shop, pause: Pause, ending: str
+) -> None:
+    sid = shop.session_of(a=1)
+    visitor = shop.visitor(sid)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(lambda: shop.visitor(sid).get("/slow/pop"))
+        assert pause.read.wait(10)
+        visitor.get(ending)
+        pause.go_on.set()
+        assert set_cookies(slow.result(10)) == []
+
+
 def test_a_slow_reader_changes_nothing(shop: Shop, pause: Pause) -> None:
     sid = shop.session_of(a=1)
     with ThreadPoolExecutor(1) as pool:

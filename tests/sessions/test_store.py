@@ -10,8 +10,17 @@ import redis
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.keys import KeyBuilder, key_pattern
 from flask_redis_kit.sessions import SessionsFeature
+from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.ids import digest_of, is_id, new_id, new_incarnation
-from flask_redis_kit.sessions.store import CREATE, DESTROY, NOTHING, SAVE, SessionStore
+from flask_redis_kit.sessions.store import (
+    CREATE,
+    DESTROY,
+    GRACE,
+    NOTHING,
+    SAVE,
+    Pruned,
+    SessionStore,
+)
 from tests.core.connecting import wire_to
 
 SESSION = digest_of("A" * 43)
@@ -138,3 +147,30 @@ def test_ids_are_random_and_recognised() -> None:
     assert all(is_id(sid) and is_id(digest_of(sid)) for sid in ids)
     assert not is_id("A" * 43 + "\n")
     assert len({new_incarnation() for _ in range(100)}) == 100
+
+
+def test_pruning_ends_a_session_only_if_nothing_is_left(
+    store: SessionStore, redis_client: redis.Redis
+) -> None:
+    fields = {b"a": b"1", b"b": b"2", b"\0u": b"7", b"_permanent": b"3"}
+    assert store.wire.send(store.create(SESSION, b"i", 100, fields)).created
+
+    def prune(field: bytes, tombstone: bytes, incarnation: bytes = b"i") -> Pruned:
+        changes = Changes({b"_permanent": b"4"}, [field])
+        return store.wire.send(store.prune(SESSION, incarnation, 200, changes, tombstone))
+
+    assert prune(b"a", b"d0", b"another") is Pruned.GONE
+    assert redis_client.hgetall(KEY) == {b"\0c": b"i", **fields}
+    assert prune(b"a", b"d1") is Pruned.GOES_ON
+    assert redis_client.hgetall(KEY) == {
+        b"\0c": b"i",
+        b"\0u": b"7",
+        b"b": b"2",
+        b"_permanent": b"4",
+    }
+    assert redis_client.ttl(KEY) > 100
+    assert prune(b"b", b"d2") is Pruned.ENDED
+    assert prune(b"b", b"d2") is Pruned.ENDED  # sent again: its reply was lost
+    assert prune(b"b", b"d3") is Pruned.GONE
+    assert redis_client.hgetall(KEY) == {b"\0x": b"d2"}
+    assert 0 < redis_client.ttl(KEY) <= GRACE
