@@ -74,6 +74,27 @@ def test_any_keyword_can_be_in_a_template_where_the_function_takes_any(kit: Redi
         page()
 
 
+def test_a_value_stored_when_the_function_had_fewer_tags_is_a_miss(
+    make_kit: MakeKit, redis_url: str
+) -> None:
+    """Two releases of one program: the new tag must invalidate everything it names."""
+
+    first = make_kit(redis_url)
+    computed: list[int] = []
+
+    def shared() -> int:
+        computed.append(1)
+        return 1
+
+    first.cache.cache_result("s", tags=["old"])(shared)()
+    second = make_kit(redis_url).cache.cache_result("s", tags=["old", "new"])(shared)
+    assert [second(), second()] == [1, 1]
+    assert len(computed) == 2
+    third = make_kit(redis_url).cache.cache_result("s", tags=["new"])(shared)
+    assert third() == 1
+    assert len(computed) == 2, "more tags than needed do no harm"
+
+
 def test_an_invalidation_while_computing_wins(kit: RedisKit) -> None:
     calls: list[int] = []
 

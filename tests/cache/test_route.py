@@ -310,7 +310,7 @@ def test_what_an_outer_decorator_passes_on_is_part_of_the_key(
 
     @app.get("/<int:n>")
     @with_user
-    @cache_result(tags=["user:{user}"])
+    @cache_result(tags=[] if "look-up" in how else ["user:{user}"])
     def page(user: str, n: int = 0) -> str:
         return f"{n} of {user}"
 
@@ -319,6 +319,8 @@ def test_what_an_outer_decorator_passes_on_is_part_of_the_key(
         response = client.get("/1", headers={"X-User": user})
         assert response.text == f"1 of {user}"
         assert was_hit(response) is hit
+    if "look-up" in how:
+        return  # whose tags can hold nothing that the URL doesn't
     kit.cache.invalidate_tags("user:alice")
     assert not was_hit(client.get("/1", headers={"X-User": "alice"}))
     assert was_hit(client.get("/1", headers={"X-User": "bob"}))
