@@ -29,7 +29,7 @@ class Queue(Protocol):
 
     def engine(self) -> QueueEngine: ...
     def context(self) -> Context[QueueConfig]: ...
-    def check(self, context: Context[QueueConfig]) -> Any: ...
+    def warnings(self, context: Context[QueueConfig]) -> Any: ...
 
 
 def queue_commands(feature: Queue) -> Sequence[click.Command]:
@@ -94,7 +94,7 @@ def queue_commands(feature: Queue) -> Sequence[click.Command]:
 
 def _warn(feature: Queue) -> None:
     try:
-        for warning in feature.check(feature.context()):
+        for warning in feature.warnings(feature.context()):
             log.warning(warning)
     except FAILURES as error:
         log.warning("The server could not be checked: %s", error)

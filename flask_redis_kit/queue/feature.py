@@ -149,7 +149,7 @@ class QueueFeature(Feature[QueueConfig, QueueEngine]):
     def commands(self) -> Sequence[click.Command]:
         return queue_commands(self)
 
-    def check(self, context: Context[QueueConfig]) -> Iterable[str]:
+    def warnings(self, context: Context[QueueConfig]) -> Iterable[str]:
         if not context.config.enabled:
             return
         found = health.check(context.wire)

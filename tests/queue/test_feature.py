@@ -72,13 +72,13 @@ def test_info_warns_of_a_server_that_evicts_or_forgets(app: Flask, server: Serve
         try:
             client.config_set("maxmemory-policy", "allkeys-lru")
             client.config_set("save", "")
-            warnings = "\n".join(kit.queue.check(kit.queue.context()))
+            warnings = "\n".join(kit.queue.warnings(kit.queue.context()))
         finally:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("save", saved)
     assert "maxmemory-policy allkeys-lru" in warnings
     assert "appendonly yes" in warnings
-    assert list(kit.queue.check(kit.queue.context())) == []
+    assert list(kit.queue.warnings(kit.queue.context())) == []
 
 
 def test_the_worker_refuses_a_queue_name_that_can_not_be(app: Flask) -> None:
