@@ -154,14 +154,14 @@ class RedisKit:
     def _install(self, app: Flask) -> None:
         def finish(response: Response) -> Response:
             # the session, if it is ours, is saved after this and sends what is deferred with it
-            batch = batch_of(request.environ, self.name)
+            batch = batch_of(request.environ, self.name, app)
             if batch is not None and not getattr(app.session_interface, "finishes_batch", False):
                 batch.finish()
             return response
 
         def teardown(_: BaseException | None) -> None:
             # no response was made here; and a copied context ends while its request goes on
-            batch = batch_of(request.environ, self.name)
+            batch = batch_of(request.environ, self.name, app)
             if batch is not None:
                 batch.flush()
 
@@ -237,8 +237,8 @@ class RedisKit:
 
     def trips_of(self, environ: dict[str, Any]) -> int:
         """Round trips of the request with this WSGI environ: for a middleware that counts."""
-        batch = batch_of(environ, self.name)
-        return 0 if batch is None else batch.trips
+        batches = (batch_of(environ, self.name, state.app) for state in list(self._states))
+        return sum(batch.trips for batch in batches if batch is not None)
 
     def health(self) -> list[health.Health]:
         """Each server the application uses: two round trips each, never raises for a server."""

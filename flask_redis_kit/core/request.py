@@ -3,7 +3,8 @@
 Pending are read-only look-ups that the request will need if it needs anything (its session, its
 cached page). They go out with the first Exchange that is needed now. Deferred are writes nobody
 waits for; they go out together at the end. A request that needs nothing sends nothing.
-The batch lives in the WSGI environ of its request, so threads that share the request share it.
+The batch lives in the WSGI environ of its request, so threads that share the request share it; two
+applications that are asked in turn with one environ have one each.
 """
 
 from __future__ import annotations
@@ -198,22 +199,26 @@ class RequestBatch:
         return outcomes[len(pending) + len(writes) :]
 
 
-def batch_of(environ: dict[str, Any], kit_name: str) -> RequestBatch | None:
-    """The batch of the request with this WSGI environ, if it has one."""
-    batch: RequestBatch | None = environ.get(_ENVIRON + kit_name)
+def batch_of(environ: dict[str, Any], kit_name: str, app: Flask) -> RequestBatch | None:
+    """The batch of the request with this WSGI environ in ``app``, if it has one."""
+    batch: RequestBatch | None = environ.get(_name(kit_name, app))
     return batch
+
+
+def _name(kit_name: str, app: Flask) -> str:
+    return f"{_ENVIRON}{kit_name}.{id(app)}"
 
 
 def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
     """The batch of a request, made at the first call."""
-    batch = batch_of(of.environ, kit_name)
+    batch = batch_of(of.environ, kit_name, app)
     if batch is None:
 
         def planner(batch: RequestBatch) -> None:
             for plan in plans_of(app, of):
                 plan(batch)
 
-        batch = of.environ.setdefault(_ENVIRON + kit_name, RequestBatch(planner))
+        batch = of.environ.setdefault(_name(kit_name, app), RequestBatch(planner))
     return batch
 
 
@@ -223,6 +228,12 @@ def current_request() -> Request | None:
         return None
     found: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy
     return found
+
+
+def request_is_of(app: Flask) -> bool:
+    """Whether ``app`` handles the current request, not another application that calls it."""
+    context = globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    return context.app is app
 
 
 def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, copy_current_request_context, stream_with_context
 from flask.views import MethodView
+from werkzeug.test import Client
 
 from flask_redis_kit import RedisKit
 from tests.core.counter import CounterFeature
@@ -236,3 +237,47 @@ def test_a_request_inside_a_request_has_its_own_batch(counting: Counting) -> Non
     app.test_client().get("/")
     with app.app_context():
         assert [counter.read(name) for name in ("inner", "outer", "nested")] == [1, 1, 1]
+
+
+def test_two_applications_that_are_asked_in_turn_have_a_batch_each(counting: Counting) -> None:
+    """As werkzeug's and others' cascades do it: the second gets the environ of the first's 404."""
+    app, counter = counting
+    first = Flask("first")
+    first.config.update(app.config)
+    kit = RedisKit(first)
+
+    @first.before_request
+    def limit() -> None:
+        kit.ratelimit.check(limit=10, window=60, key="all")
+
+    @app.get("/")
+    def view() -> str:
+        counter.later("a")
+        batch = counter.context().batch()
+        assert batch is not None
+        return f"{batch.finished} {batch.trips} {batch.notes}"
+
+    def cascade(environ: Any, start_response: Any) -> Any:
+        first(environ, lambda *_: lambda _: None)
+        return app(environ, start_response)
+
+    assert Client(cascade).get("/").text == "False 0 {}"
+    with app.app_context():
+        assert counter.read("a") == 1
+    with first.app_context():
+        kit.close()
+
+
+def test_another_application_called_in_a_request_sends_what_it_has(counting: Counting) -> None:
+    app, counter = counting
+    caller = Flask("caller")
+
+    @caller.get("/")
+    def call() -> str:
+        with app.app_context():
+            counter.later("a")
+            return str(counter.context().batch())
+
+    assert caller.test_client().get("/").text == "None"
+    with app.app_context():
+        assert counter.read("a") == 1
