@@ -141,11 +141,18 @@ class RedisKit:
         )
         state.settings += settings
         state.features[feature.name] = feature
+        try:
+            wire = state.wire(loaded.url)
+        except ConfigError as error:
+            if loaded.url is None:
+                raise
+            key = f"{state.prefix}_{section}_URL"
+            raise ConfigError(f"{key}: {error}", key=error.key or key) from None
         state.contexts[feature.name] = Context(
             app=state.app,
             kit_name=self.name,
             config=loaded,
-            wire=state.wire(loaded.url),
+            wire=wire,
             keys=state.keys,
             codec=self.codec,
         )

@@ -76,12 +76,30 @@ class CoreConfig:
     breaker_open_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("max_connections", "socket_connect_timeout", "breaker_failures"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(
-                    f"REDIS_{name.upper()} must be more than 0, not {getattr(self, name)!r}.",
-                    key=f"REDIS_{name.upper()}",
-                )
+        for item in dataclasses.fields(self):
+            check_number(item.name, getattr(self, item.name), f"REDIS_{item.name.upper()}")
+
+
+_ABOVE_ZERO = frozenset(
+    {
+        "max_connections",
+        "socket_timeout",
+        "socket_connect_timeout",
+        "breaker_failures",
+        "breaker_open_seconds",
+    }
+)
+_FROM_ZERO = frozenset({"db", "pool_timeout", "health_check_interval"})
+
+
+def check_number(name: str, value: Any, key: str) -> None:
+    """Raise ``ConfigError`` naming ``key`` if ``value`` is no number for the field ``name``."""
+    if value is None:
+        return
+    if name in _ABOVE_ZERO and value <= 0:
+        raise ConfigError(f"{key} must be more than 0, not {value!r}.", key=key)
+    if name in _FROM_ZERO and value < 0:
+        raise ConfigError(f"{key} must be 0 or more, not {value!r}.", key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +140,8 @@ def load(
         key = key_of(item, prefix, section)
         found, source = _find(item, key, app, arguments or {})
         if found is not _MISSING:
-            values[item.name] = convert(found, hints[item.name], key)
+            secret = bool(item.metadata.get("secret"))
+            values[item.name] = convert(found, hints[item.name], key, secret=secret)
         shown = values.get(item.name, _default(item))
         settings.append(Setting(key, _shown(item, shown), source))
     return section_class(**values), settings
@@ -157,8 +176,8 @@ def _shown(item: dataclasses.Field[Any], value: object) -> str:
     return "'***'"
 
 
-def convert(value: object, hint: Any, key: str) -> object:
-    """``value`` as the type ``hint``; ``ConfigError`` if it isn't one."""
+def convert(value: object, hint: Any, key: str, *, secret: bool = False) -> object:
+    """``value`` as the type ``hint``; ``ConfigError``, which hides a secret, if it isn't one."""
     options = _alternatives(hint)
     if value is None and type(None) in options:
         return None
@@ -169,14 +188,11 @@ def convert(value: object, hint: Any, key: str) -> object:
             return _as(value, option)
         except (TypeError, ValueError):
             continue
-    raise ConfigError(
-        f"{key}={_safe(key, value)} is not {_spoken(hint)}: {_cure(options)}", key=key
-    )
+    shown = f"<{type(value).__name__}>" if secret else _safe(value)
+    raise ConfigError(f"{key}={shown} is not {_spoken(hint)}: {_cure(options)}", key=key)
 
 
-def _safe(key: str, value: object) -> str:
-    if any(word in key for word in ("PASSWORD", "SECRET")):
-        return "'***'"
+def _safe(value: object) -> str:
     return repr(mask(value)) if isinstance(value, str) else repr(value)
 
 

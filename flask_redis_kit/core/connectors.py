@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from werkzeug.utils import import_string
 
-from flask_redis_kit.core.config import CoreConfig, convert
+from flask_redis_kit.core.config import CoreConfig, check_number, convert
 from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.errors import ConfigError
@@ -74,6 +74,7 @@ class Connectors:
                 if known == settings:
                     return connector
             connector = Connector(settings, embedded_server=self._server_for(settings.endpoint))
+            _try_options(connector)
             self._by_settings.append((settings, connector))
             return connector
 
@@ -99,7 +100,10 @@ class Connectors:
 def settings_from(core: CoreConfig, url: str | None = None) -> ConnectionSettings:
     """The settings of one server: the URL's query beats flat keys, which beat REDIS_OPTIONS."""
     given = url or core.url
-    endpoint = parse(given) if given else _flat_endpoint(core)
+    if url is not None:
+        endpoint = parse(url)  # its reader knows the setting's name
+    else:
+        endpoint = _parsed(given, "REDIS_URL") if given else _flat_endpoint(core)
     if given and url is None:
         endpoint = _completed(endpoint, core, given)
     values: dict[str, Any] = {
@@ -122,6 +126,7 @@ def settings_from(core: CoreConfig, url: str | None = None) -> ConnectionSetting
             field, kind = _OURS[name]
             if values[field] == getattr(defaults, field):  # a flat key beats REDIS_OPTIONS
                 values[field] = convert(value, kind, f"REDIS_OPTIONS[{name!r}]")
+                check_number(field, values[field], f"REDIS_OPTIONS[{name!r}]")
         else:
             extra[name] = value
     for name, value in endpoint.options:
@@ -130,6 +135,24 @@ def settings_from(core: CoreConfig, url: str | None = None) -> ConnectionSetting
         elif name not in _OF_THE_ENDPOINT and not name.startswith("sentinel_"):
             extra[name] = value
     return ConnectionSettings(endpoint=endpoint, extra=extra, **values)
+
+
+def _try_options(connector: Connector) -> None:
+    """Make a connection, which connects to nothing: redis-py names the option it doesn't know."""
+    pool = connector.pool
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise ConfigError(
+            f"REDIS_OPTIONS can't be given to redis-py: {error}", key="REDIS_OPTIONS"
+        ) from error
+
+
+def _parsed(url: str, key: str) -> Endpoint:
+    try:
+        return parse(url)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}", key=error.key or key) from None
 
 
 def _flat_endpoint(core: CoreConfig) -> Endpoint:
@@ -146,7 +169,7 @@ def _flat_endpoint(core: CoreConfig) -> Endpoint:
     return Endpoint(
         "tcp",
         tls=core.ssl,
-        hosts=((core.host or "localhost", _port(core.port)),),
+        hosts=((_host(core.host), _port(core.port)),),
         db=core.db or 0,
         username=core.username,
         password=core.password,
@@ -156,7 +179,7 @@ def _flat_endpoint(core: CoreConfig) -> Endpoint:
 def _sentinel_endpoint(core: CoreConfig) -> Endpoint:
     """``REDIS_SENTINEL_HOSTS="a:26379,b:26379"``, read as a URL would be."""
     scheme = "rediss+sentinel" if core.ssl else "redis+sentinel"
-    found = parse(f"{scheme}://{','.join(core.sentinel_hosts)}")
+    found = _parsed(f"{scheme}://{','.join(core.sentinel_hosts)}", "REDIS_SENTINEL_HOSTS")
     options: list[tuple[str, OptionValue]] = list(found.options)
     if core.sentinel_username:
         options.append(("sentinel_username", core.sentinel_username))
@@ -172,6 +195,18 @@ def _sentinel_endpoint(core: CoreConfig) -> Endpoint:
     )
 
 
+def _host(host: str | None) -> str:
+    host = (host or "localhost").removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+(%[\w.-]+)?", host):
+        # not shown: it may be a URL with a password
+        raise ConfigError(
+            "REDIS_HOST must be the name or the address of a host and nothing else: a port goes "
+            "into REDIS_PORT, a whole URL into REDIS_URL.",
+            key="REDIS_HOST",
+        )
+    return host
+
+
 def _port(port: int | None) -> int:
     if port is None:
         return 6379
@@ -184,9 +219,8 @@ def _completed(endpoint: Endpoint, core: CoreConfig, url: str) -> Endpoint:
     """The flat keys fill in what a URL leaves open; what the URL says, wins."""
     if endpoint.kind == "embedded":
         return endpoint
-    says_db = re.search(r"[?&]db=", url) or (
-        endpoint.kind == "tcp" and re.match(r"[^:]+://[^/?#]*/\d", url)
-    )
+    path = {"tcp": r"/\d", "sentinel": r"/[^/?#]*/\d"}.get(endpoint.kind)
+    says_db = re.search(r"[?&]db=", url) or (path and re.match(r"[^:]+://[^/?#]*" + path, url))
     return replace(
         endpoint,
         username=endpoint.username if endpoint.username is not None else core.username,
@@ -198,7 +232,13 @@ def _completed(endpoint: Endpoint, core: CoreConfig, url: str) -> Endpoint:
 def _client_class(given: object) -> type[redis.Redis]:
     if given is None:
         return redis.Redis
-    found = import_string(given) if isinstance(given, str) else given
+    try:
+        found = import_string(given) if isinstance(given, str) else given
+    except ImportError as error:
+        cause = getattr(error, "exception", error)
+        raise ConfigError(
+            f"REDIS_CLASS={given!r} can't be imported: {cause}", key="REDIS_CLASS"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, redis.Redis)):
         raise ConfigError(
             f"REDIS_CLASS={given!r} is no subclass of redis.Redis.", key="REDIS_CLASS"

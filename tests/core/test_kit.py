@@ -148,6 +148,17 @@ def test_a_feature_belongs_to_one_kit() -> None:
         ({"REDIS_NAMESPACE": "a b"}, "REDIS_NAMESPACE='a b'"),
         ({"REDIS_CACHE_ENABLED": "perhaps"}, "REDIS_CACHE_ENABLED"),
         ({"REDIS_CLASS": dict}, "REDIS_CLASS"),
+        (
+            {"REDIS_CLASS": "shop.missing.Redis"},
+            "REDIS_CLASS='shop.missing.Redis' can't be imported",
+        ),
+        ({"REDIS_SOCKET_TIMEOUT": -1}, "REDIS_SOCKET_TIMEOUT must be more than 0"),
+        ({"REDIS_POOL_TIMEOUT": -1}, "REDIS_POOL_TIMEOUT must be 0 or more"),
+        ({"REDIS_DB": -1}, "REDIS_DB must be 0 or more"),
+        ({"REDIS_OPTIONS": {"sokcet_timeout": 1}}, "'sokcet_timeout'"),
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: The URL has no scheme"),
+        ({"REDIS_QUEUE_URL": "localhost:6379"}, "REDIS_QUEUE_URL: The URL has no scheme"),
+        ({"REDIS_HOST": "h:6380"}, "a port goes into REDIS_PORT"),
         ({"REDIS_SOCKET_TIMEOUT": float("nan")}, "REDIS_SOCKET_TIMEOUT"),
     ],
 )
@@ -162,6 +173,40 @@ def test_a_wrong_url_is_refused_at_init_app_with_its_password_masked() -> None:
     with pytest.raises(ConfigError) as caught:
         RedisKit(make_app(REDIS_URL="redis://:sesame@localhost:port/0"))
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"REDIS_URL": b"redis://:sesame@localhost/0"},
+        {"REDIS_URL": ["redis://:sesame@localhost/0"]},
+        {"REDIS_HOST": "redis://:sesame@localhost"},
+        {"REDIS_HOST": "user:sesame@localhost"},
+        {"REDIS_OPTIONS": [("password", "sesame")]},
+        {"REDIS_PASSWORD": ["sesame"]},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RedisKit(make_app(**settings))
+    assert "sesame" not in str(caught.value)
+    assert caught.value.key in settings
+
+
+@pytest.mark.parametrize("host", ["my_redis", "10.0.0.1", "::1", "[::1]", "fe80::1%eth0", "a.b-c"])
+def test_a_host_may_be_a_name_or_an_address(host: str) -> None:
+    ((found, _),) = RedisKit(make_app(REDIS_HOST=host)).connector().settings.endpoint.hosts
+    assert found == host.strip("[]")
+
+
+def test_the_database_of_a_sentinel_url_beats_the_flat_key() -> None:
+    url = "redis+sentinel://h/mymaster"
+    kit = RedisKit()
+    for given, db in ((f"{url}/3", 3), (f"{url}/0", 0), (f"{url}?db=4", 4), (url, 5)):
+        app = make_app(REDIS_URL=given, REDIS_DB=5)
+        kit.init_app(app)
+        with app.app_context():
+            assert kit.connector().settings.endpoint.db == db
 
 
 def test_a_near_miss_among_plain_keys_is_warned_of_and_foreign_keys_are_not() -> None:
