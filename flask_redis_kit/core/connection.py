@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -20,24 +19,18 @@ from werkzeug.utils import import_string
 from flask_redis_kit.core.cluster import Address, ClusterNodes, Node, named
 from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.failure import CircuitBreaker
+from flask_redis_kit.core.following import Following
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
-from flask_redis_kit.core.sentinel import SentinelDirectory, SwitchWatcher
-from flask_redis_kit.core.settings import ConnectionSettings, no_retry
+from flask_redis_kit.core.settings import ConnectionSettings
 from flask_redis_kit.core.transport import (
     Embedded,
-    Role,
     RoutedTcp,
     RoutedTls,
-    SentinelTcp,
-    SentinelTls,
     Tcp,
     Tls,
     Unix,
 )
-
-SENTINEL_SECONDS = 0.9
-"""For connecting to all Sentinels in turn; each may take as long again to reply."""
 
 
 class Connector:
@@ -54,19 +47,14 @@ class Connector:
         self._replica: redis.Redis | None = None
         self._blocking: redis.Redis | None = None
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-        self._sentinel: tuple[SentinelDirectory, SwitchWatcher] | None = None
+        self.following: Following | None = None
+        """Where the master is, under Sentinel."""
+        if settings.endpoint.kind == "sentinel":
+            self.following = Following(settings, self._pools)
         self.nodes: ClusterNodes | None = None
         """The slot table, on Cluster."""
         if settings.endpoint.kind == "cluster":
             self.nodes = self._cluster_nodes()
-        if settings.endpoint.kind == "sentinel":
-            directory = SentinelDirectory(
-                settings.endpoint.hosts,
-                settings.endpoint.service or "mymaster",
-                [Pool(**kwargs) for kwargs in self._sentinel_kwargs()],
-                quorum=int(settings.endpoint.option("min_other_sentinels", 0)),  # type: ignore[arg-type]
-            )
-            self._sentinel = (directory, SwitchWatcher(directory, self.drop))
         self.pool = self.make_pool()
         self.breaker = CircuitBreaker(
             self.address,
@@ -107,7 +95,7 @@ class Connector:
         if client is None:
             with self._lock:
                 if self._replica is None:
-                    follows = {"role": "replica"} if self._sentinel is not None else {}
+                    follows = {"role": "replica"} if self.following is not None else {}
                     strategy = LoadBalancingStrategy.ROUND_ROBIN_REPLICAS
                     self._replica = self._cluster_client(
                         load_balancing_strategy=strategy
@@ -143,19 +131,11 @@ class Connector:
         self._pools.add(pool)
         return pool
 
-    def drop(self) -> None:
-        """The server at the other end is another one now: break every connection to the old."""
-        for pool in list(self._pools):
-            pool.drop()
-
     def close(self) -> None:
         """Close all connections; the embedded server is let go by its owner."""
         self.breaker.close()
-        if self._sentinel is not None:
-            directory, watcher = self._sentinel
-            watcher.close()
-            for pool in directory.pools:
-                pool.disconnect()
+        if self.following is not None:
+            self.following.close()
         if self.nodes is not None:
             self.nodes.close()
         clients: tuple[object, ...] = (self._client, self._blocking, self._replica)
@@ -192,7 +172,8 @@ class Connector:
             case "embedded":
                 kwargs.update(embedded_server=self._embedded_server, connection_class=Embedded)
             case "sentinel":
-                kwargs.update(self._follow_kwargs())
+                assert self.following is not None  # noqa: S101  # made first, see __init__
+                kwargs.update(self.following.connection_kwargs())
             case "cluster":
                 nodes = self.nodes
                 assert nodes is not None  # noqa: S101  # made first, see __init__
@@ -248,45 +229,6 @@ class Connector:
             max_connections=self.settings.max_connections,
             **kwargs,
         )
-
-    def _follow_kwargs(self) -> dict[str, Any]:
-        assert self._sentinel is not None  # noqa: S101  # made first, see __init__
-        endpoint = self.settings.endpoint
-        directory, watcher = self._sentinel
-        role: Role = "replica" if endpoint.option("role", "master") == "replica" else "master"
-        return {
-            "directory": directory,
-            "watcher": watcher,
-            "role": role,
-            "force_master_ip": endpoint.option("force_master_ip", None),
-            "connection_class": SentinelTls if endpoint.tls else SentinelTcp,
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        }
-
-    def _sentinel_kwargs(self) -> Iterator[dict[str, Any]]:
-        """The connection of each Sentinel: its own credentials, short waits, no retries."""
-        endpoint = self.settings.endpoint
-        own = {
-            name.removeprefix("sentinel_"): value
-            for name, value in endpoint.options
-            if name.startswith("sentinel_")
-        }
-        shared = {n: v for n, v in self.settings.extra.items() if n.startswith("ssl_")}
-        # all of them in turn must have had their chance within two seconds
-        wait = min(self.settings.socket_connect_timeout, SENTINEL_SECONDS / len(endpoint.hosts))
-        for host, port in endpoint.hosts:
-            yield {
-                "host": host,
-                "port": port,
-                "connection_class": Tls if endpoint.tls else Tcp,
-                "socket_timeout": wait,
-                "socket_connect_timeout": wait,
-                "protocol": 2,
-                "retry": no_retry(),
-                "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-                **shared,
-                **own,
-            }
 
 
 def _ping(pool: Pool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import redis.exceptions as redis_errors
 
+from flask_redis_kit.core.conversation import has_unread
 from flask_redis_kit.core.errors import (
     ConnectTimeout,
     EmbeddedError,
@@ -33,6 +34,7 @@ class Diagnosis:
     _polled: Any = None
     generation = 0
     """The pool's generation that it was connected in; see ``Pool.drop``."""
+    credentials = "REDIS_USERNAME and REDIS_PASSWORD, or the user:password@ part of REDIS_URL"
 
     def is_stale(self) -> bool:
         """True if the server closed the connection, or bytes that nobody asked for wait on it."""
@@ -44,6 +46,8 @@ class Diagnosis:
         if self._poller.poll(0):
             return True
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        if has_unread(self):
             return True
         reader = getattr(self._parser, "_reader", None)
         return bool(reader is not None and hasattr(reader, "has_data") and reader.has_data())
@@ -107,8 +111,8 @@ class Diagnosis:
             return ServerRefused(f"TLS to {at} failed: {_tls_cure(cause)}", address=at)
         if isinstance(error, redis_errors.AuthenticationError):
             return ServerRefused(
-                f"The server at {at} refused the user or password ({text}). Check REDIS_USERNAME "
-                "and REDIS_PASSWORD, or the user:password@ part of REDIS_URL.",
+                f"The server at {at} refused the user or password ({text}). Check "
+                f"{self.credentials}.",
                 address=at,
             )
         if isinstance(error, redis_errors.BusyLoadingError):
@@ -139,8 +143,7 @@ class Diagnosis:
             )
         if "NOAUTH" in text or "Authentication required" in text:
             return ServerRefused(
-                f"The server at {at} wants a password. Set REDIS_PASSWORD, or write "
-                "redis://:password@host into REDIS_URL.",
+                f"The server at {at} wants a password. Set {self.credentials}.",
                 address=at,
             )
         return ServerRefused(f"The server at {at} refused the connection: {text}", address=at)
@@ -170,6 +173,8 @@ def read_error(error: Exception, address: str) -> ServerError:
             "sets the wait.",
             address=address,
         )
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return ServerUnavailable(f"The server at {address} is loading its data.", address=address)
     broken = ServerUnavailable(f"The connection to {address} broke: {error}", address=address)
     broken.maybe_sent = True
     return broken

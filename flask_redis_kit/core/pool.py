@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from redis import ConnectionPool
@@ -87,14 +88,15 @@ class Pool(ConnectionPool):
         return connection
 
     def _make_ready(self, connection: Any) -> None:
-        generation = self._generation
         if connection._sock is not None and (
-            connection.generation != generation or connection.is_stale()
+            connection.generation != self._generation or connection.is_stale()
         ):
             connection.disconnect()
-        if connection._sock is None:
-            connection.generation = generation
+        while connection._sock is None:
+            connection.generation = self._generation
             connection.connect()
+            if connection.generation != self._generation:
+                connection.disconnect()  # dropped meanwhile: it may have gone to the old server
         if connection.health_check_interval:
             try:
                 connection.check_health()
@@ -113,20 +115,25 @@ class Pool(ConnectionPool):
         self._idle.append(connection)
         self._slots.release()
 
-    def drop(self) -> None:
-        """Break every connection: the server behind the address is another one from now on.
+    def drop(self, keep: Callable[[Any], bool] = lambda _: False, *, at_once: bool = True) -> None:
+        """Break every connection but those to keep: the server behind the address changed.
 
-        One in use fails at once; no other is used again before it is connected anew.
+        One in use fails at once, or else ends what it is doing; no other is used again before it
+        is connected anew.
         """
         with self._lock:
             self._generation += 1
             connections: list[Any] = list(self._all)
-        for connection in connections:
+            kept = [connection for connection in connections if keep(connection)]
+            for connection in kept:
+                connection.generation = self._generation
+        for connection in connections if at_once else ():
             sock = connection._sock
-            if sock is not None:
-                # its own thread closes it: a socket closed here could be another's by then
+            if sock is not None and connection not in kept:
+                # its own thread closes it: a socket closed here could be another's by then; and
+                # TLS is left as it is, or that thread might send its next bytes in the clear
                 with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections; each connects again when it is used again."""

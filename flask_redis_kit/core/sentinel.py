@@ -1,113 +1,253 @@
-"""Sentinel: where the master is, asked anew for every connection; a watcher hears a switch.
+"""Sentinel: where a service's master is, and what is believed while Sentinels differ.
 
 redis-py remembers a master's address across reconnects, reorders its list of Sentinels without a
 lock, and keeps its pooled connections to a master that was replaced: it goes on writing to it until
 Sentinel demotes it, seconds later, and those writes are lost. Here every connect asks, the list of
-members never changes, and all connections are dropped as soon as any Sentinel announces the switch.
+members never changes, and what a Sentinel says is weighed by its configuration epoch: after a
+failover the others go on naming the old master for up to two seconds.
+
+A failover that a Sentinel announces is *expected*: no connection to the old master is handed out
+any more, and whoever needs one waits until the promoted server says itself that it is the master.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from flask_redis_kit.core.errors import ServerError, ServerUnavailable
+from flask_redis_kit.core.errors import ServerUnavailable
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 Address = tuple[str, int]
+Keep = Callable[[Any], bool]
 
-EVENTS = ("+switch-master", "+promoted-slave")
-"""What a Sentinel publishes when a replica has become the master, the leader's word first."""
+EXPECTED_SECONDS = 5.0
+"""How long a promotion that was announced is waited for."""
+TRUSTED_SECONDS = 10.0
+"""How long what was confirmed last is believed against an answer that isn't newer."""
 
-POLL_SECONDS = 1.0
-RECONNECT_SECONDS = 1.0
+
+class Drop(Protocol):
+    """Ends the pooled connections that ``keep`` doesn't want; those in use, too, if at once."""
+
+    def __call__(self, keep: Keep, *, at_once: bool) -> None: ...
+
+
+class Demoted(ServerUnavailable):
+    """Sentinel named a server as the master that is none (any more); nothing was sent."""
 
 
 class SentinelDirectory:
-    """Asks the Sentinels where a service's servers are. Thread-safe; its members never change.
+    """Knows where a service's servers are, from its Sentinels. Thread-safe; members never change.
 
-    ``pools``: one small pool per Sentinel, in the order of the URL.
+    ``pools``: one small pool per Sentinel, in the order of the URL. ``quorum``: how many others a
+    Sentinel must know to be asked. ``force_master_ip`` replaces every host that is announced.
     """
 
     def __init__(
-        self, hosts: Sequence[Address], service: str, pools: Sequence[Pool], *, quorum: int = 0
+        self,
+        hosts: Sequence[Address],
+        service: str,
+        pools: Sequence[Pool],
+        *,
+        drop: Drop,
+        quorum: int = 0,
+        force_master_ip: str | None = None,
     ) -> None:
         self.hosts = tuple(hosts)
         self.service = service
         self.pools = tuple(pools)
+        self.urgent = threading.Event()
+        """Set when a promotion is to be watched."""
+        self._drop = drop
         self._others_wanted = quorum
+        self._force_ip = force_master_ip
         self._preferred = 0
-        self.last_master: Address | None = None
+        self._lock = threading.Lock()
+        self._known: Address | None = None
+        self._epoch = -1
+        self._confirmed = 0.0
+        self._expected: Address | None = None
+        self._expected_until = 0.0
+        self._settled = threading.Event()
+        renew_in_child(self)
 
-    def master(self) -> Address:
-        """The master's address, from the first Sentinel that knows it.
+    def after_fork(self) -> None:
+        """In a forked child: nobody there watches a promotion yet."""
+        self._lock = threading.Lock()
+        self.urgent = threading.Event()
+        self._settled = threading.Event()
+        self._expected = None
+
+    def master(self, wait: float | None = None) -> Address:
+        """The master's address. During a failover, waits up to ``wait`` seconds for its end.
 
         Raises ``ServerUnavailable`` naming every Sentinel and what each one said.
         """
-        found = self._ask(self._master_from)
-        self.last_master = found
-        return found
+        self._await_promotion(EXPECTED_SECONDS if wait is None else wait)
+        self.refresh()
+        assert self._known is not None  # noqa: S101  # an answer was learned, or it had raised
+        return self._known
 
     def replicas(self) -> list[Address]:
         """The addresses of the replicas that are up, in no particular order."""
         return self._ask(self._replicas_from)
 
-    def prefer(self, member: int) -> None:
-        """Ask this Sentinel first from now on: it was the first to know."""
+    def refresh(self) -> None:
+        """Learn what the first Sentinel that answers says."""
+        self._learn(*self._ask(self._master_from))
+
+    def ask(self, member: int) -> None:
+        """Learn what this Sentinel says; from now on it is asked first."""
         self._preferred = member
+        answer = self._master_from(member)
+        if answer is not None:
+            self._learn(*answer)
+
+    # a failover
+
+    @property
+    def expected(self) -> Address | None:
+        """The server that is being promoted."""
+        return self._expected
+
+    def expect(self, address: Address) -> None:
+        """``address`` is being promoted: what goes to another server would be lost."""
+        address = self._reachable(address)
+        with self._lock:
+            if address == self._known:
+                return
+            known_already = address == self._expected
+            self._expected_until = time.monotonic() + EXPECTED_SECONDS
+            self._expected = address
+            self._settled.clear()
+        if not known_already:
+            self._drop(_fitting(address), at_once=False)
+        self.urgent.set()
+
+    def expect_nothing(self) -> None:
+        """The failover was given up."""
+        with self._lock:
+            self._expected = None
+            self._settled.set()
+
+    def settle(self, address: Address) -> None:
+        """The expected server says that it is the master."""
+        with self._lock:
+            if address != self._expected:
+                return
+            self._expected = None
+            self._known = address
+            self._confirmed = time.monotonic()
+            self._settled.set()
+        self._drop(_fitting(address), at_once=True)
+
+    def demoted(self, address: Address | None) -> None:
+        """The server refused a write: the next connection finds out who took its place."""
+        self._drop(lambda c: c.followed != address or c.is_replica, at_once=False)
+
+    def _await_promotion(self, wait: float) -> None:
+        if self._expected is None:
+            return
+        left = self._expected_until - time.monotonic()
+        if self._settled.wait(min(wait, max(0.0, left))) or self._expected is None:
+            return
+        if time.monotonic() < self._expected_until:
+            raise ServerUnavailable(
+                f"A failover of {self.service!r} is going on; its new master is awaited.",
+                address=self.names,
+            )
+        self.expect_nothing()
+
+    def _learn(self, address: Address, epoch: int) -> None:
+        address = self._reachable(address)
+        now = time.monotonic()
+        with self._lock:
+            if epoch > self._epoch:
+                self._expected = None
+                self._settled.set()
+            elif address != self._known and now - self._confirmed < TRUSTED_SECONDS:
+                return  # it doesn't know of the last failover yet
+            moved = self._known is not None and address != self._known
+            self._known, self._confirmed = address, now
+            self._epoch = epoch
+        if moved:
+            self._drop(_fitting(address), at_once=True)
+
+    def _reachable(self, address: Address) -> Address:
+        return (self._force_ip or address[0], address[1])
+
+    # asking
+
+    @property
+    def names(self) -> str:
+        """The Sentinels, for messages."""
+        return ", ".join(map(named, self.hosts))
 
     def _ask(self, question: Callable[[int], T | None]) -> T:
         start = self._preferred
         reasons: list[str] = []
         for step in range(len(self.hosts)):
             member = (start + step) % len(self.hosts)
+            name = named(self.hosts[member])
             try:
                 answer = question(member)
             except (RedisError, OSError) as error:
-                reasons.append(f"{_name(self.hosts[member])}: {error}")
+                text = str(error)
+                reasons.append(text if name in text else f"{name}: {text}")
                 continue
             if answer is not None:
                 if step:
                     self._preferred = member
                 return answer
-            reasons.append(f"{_name(self.hosts[member])} knows no service {self.service!r}")
+            reasons.append(f"{name} knows no service {self.service!r}")
         raise ServerUnavailable(
             f"No Sentinel could say where {self.service!r} is. " + "; ".join(reasons),
-            address=", ".join(map(_name, self.hosts)),
+            address=self.names,
         )
 
-    def _master_from(self, member: int) -> Address | None:
-        if self._others_wanted:
-            facts = self._command(member, "SENTINEL", "MASTER", self.service)
-            if int(_facts(facts).get("num-other-sentinels", 0)) < self._others_wanted:
-                return None
-        reply = self._command(member, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
-        return None if reply is None else (_text(reply[0]), int(reply[1]))
+    def _master_from(self, member: int) -> tuple[Address, int] | None:
+        # in this order: should it switch in between, the new address comes with the old epoch,
+        # which is not believed; the old address with the new epoch would be
+        facts, address = self._commands(
+            member,
+            ("SENTINEL", "MASTER", self.service),
+            ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service),
+        )
+        if address is None or isinstance(facts, ResponseError):
+            return None
+        known = _facts(facts)
+        if int(known.get("num-other-sentinels", 0)) < self._others_wanted:
+            raise ServerUnavailable(
+                f"{named(self.hosts[member])} knows fewer than {self._others_wanted} other "
+                "Sentinels (min_other_sentinels)"
+            )
+        return (text_of(address[0]), int(address[1])), int(known.get("config-epoch", 0))
 
-    def _replicas_from(self, member: int) -> list[Address]:
+    def _replicas_from(self, member: int) -> list[Address] | None:
+        (replies,) = self._commands(member, ("SENTINEL", "REPLICAS", self.service))
+        if isinstance(replies, ResponseError):
+            return None
         found = []
-        for reply in self._command(member, "SENTINEL", "REPLICAS", self.service):
-            facts = _facts(reply)
+        for facts in map(_facts, replies):
             if not {"s_down", "o_down", "disconnected"} & set(facts.get("flags", "").split(",")):
-                found.append((facts["ip"], int(facts["port"])))
+                found.append(self._reachable((facts["ip"], int(facts["port"]))))
         random.shuffle(found)
         return found
 
-    def _command(self, member: int, *command: str) -> Any:
+    def _commands(self, member: int, *commands: tuple[str, ...]) -> list[Any]:
         pool = self.pools[member]
         connection: Any = pool.get_connection()
         try:
-            connection.send_command(*command, check_health=False)
-            return connection.read_response(disable_decoding=True)
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            return [_reply(connection) for _ in commands]
         except BaseException:
             connection.disconnect()
             raise
@@ -115,96 +255,32 @@ class SentinelDirectory:
             pool.release(connection)
 
 
-class SwitchWatcher:
-    """Listens to every Sentinel for a switch of the master, and asks once a second as well.
+def named(address: Address) -> str:
+    """``host:port``, with brackets around IPv6."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    Its daemon threads are per process, started by the first connection; they call ``switched()``.
-    """
 
-    def __init__(self, directory: SentinelDirectory, switched: Callable[[], None]) -> None:
-        self._directory = directory
-        self._switched = switched
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._pid: int | None = None
-        renew_in_child(self)
+def text_of(value: Any) -> str:
+    """A reply as text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
-    def start(self) -> None:
-        """Start the threads unless they run in this process."""
-        if self._pid == os.getpid() or self._stop.is_set():
-            return
-        with self._lock:
-            if self._pid == os.getpid():
-                return
-            self._pid = os.getpid()
-            targets: list[tuple[Callable[..., None], tuple[int, ...]]] = [(self._poll, ())]
-            targets += [(self._listen, (n,)) for n in range(len(self._directory.hosts))]
-            for target, arguments in targets:
-                threading.Thread(
-                    target=target, args=arguments, name="redis-kit-sentinel", daemon=True
-                ).start()
 
-    def close(self) -> None:
-        """End the threads."""
-        self._stop.set()
+def _fitting(master: Address) -> Keep:
+    """Connections that are right where they are when ``master`` is the master."""
+    return lambda connection: connection.is_replica != (connection.followed == master)
 
-    def after_fork(self) -> None:
-        """In a forked child no thread runs until the child connects."""
-        self._lock = threading.Lock()
-        self._pid = None
 
-    def _poll(self) -> None:
-        """A Sentinel that can't be heard can still be asked."""
-        known: Address | None = self._directory.last_master
-        while not self._stop.wait(POLL_SECONDS):
-            try:
-                found = self._directory.master()
-            except ServerError:
-                continue
-            if known is not None and found != known:
-                self._switched()
-            known = found
-
-    def _listen(self, member: int) -> None:
-        while not self._stop.is_set():
-            try:
-                self._listen_once(member)
-            except (RedisError, OSError) as error:
-                log.debug("Sentinel %s can't be heard: %s", self._directory.hosts[member], error)
-            self._stop.wait(RECONNECT_SECONDS)
-
-    def _listen_once(self, member: int) -> None:
-        pool = self._directory.pools[member]
-        connection: Any = pool.make_connection()
-        try:
-            connection.connect()
-            connection.send_command("SUBSCRIBE", *EVENTS, check_health=False)
-            while not self._stop.is_set():
-                if connection.can_read(timeout=POLL_SECONDS):
-                    self._heard(member, connection.read_response(disable_decoding=True))
-        finally:
-            connection.disconnect()
-
-    def _heard(self, member: int, message: Any) -> None:
-        if not isinstance(message, list) or message[0] != b"message":
-            return
-        event, words = _text(message[1]), _text(message[2]).split()
-        service = words[0] if event == "+switch-master" else words[words.index("@") + 1]
-        if service == self._directory.service:
-            self._directory.prefer(member)
-            self._switched()
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except ResponseError as error:
+        if "No such master" in str(error):
+            return error
+        raise
 
 
 def _facts(reply: Any) -> dict[str, str]:
     if isinstance(reply, dict):
-        return {_text(name): _text(value) for name, value in reply.items()}
-    return {_text(n): _text(v) for n, v in zip(reply[::2], reply[1::2], strict=False)}
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _name(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return {text_of(name): text_of(value) for name, value in reply.items()}
+    return {text_of(n): text_of(v) for n, v in zip(reply[::2], reply[1::2], strict=False)}

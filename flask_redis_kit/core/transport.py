@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import MasterDownError, ReadOnlyError
 
 from flask_redis_kit.core.diagnosis import Diagnosis
 from flask_redis_kit.core.embedded import EmbeddedServer
-from flask_redis_kit.core.errors import ServerUnavailable
-from flask_redis_kit.core.sentinel import SentinelDirectory, SwitchWatcher
+from flask_redis_kit.core.sentinel import (
+    EXPECTED_SECONDS,
+    Address,
+    Demoted,
+    SentinelDirectory,
+)
+from flask_redis_kit.core.watcher import SwitchWatcher
 
 Role = Literal["master", "replica"]
 
@@ -21,6 +28,21 @@ class Tcp(Diagnosis, Connection):
 
 class Tls(Diagnosis, SSLConnection):
     """A TLS connection."""
+
+
+class _Daemon(Diagnosis):
+    credentials = (
+        "REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD, or ?sentinel_password= in REDIS_URL; "
+        "REDIS_PASSWORD is for the data servers"
+    )
+
+
+class DaemonTcp(_Daemon, Connection):
+    """A TCP connection to a Sentinel."""
+
+
+class DaemonTls(_Daemon, SSLConnection):
+    """A TLS connection to a Sentinel."""
 
 
 class Unix(Diagnosis, UnixDomainSocketConnection):
@@ -47,51 +69,71 @@ class Embedded(Diagnosis, UnixDomainSocketConnection):
 class _Followed(Diagnosis):
     """Asks Sentinel where to connect, at every connect, and makes sure of the server's role."""
 
-    _connected_role: Role
+    socket_timeout: float | None
 
     def __init__(
-        self,
-        *,
-        directory: SentinelDirectory,
-        watcher: SwitchWatcher,
-        role: Role,
-        force_master_ip: str | None = None,
-        **kwargs: Any,
+        self, *, directory: SentinelDirectory, watcher: SwitchWatcher, role: Role, **kwargs: Any
     ) -> None:
         super().__init__(host="", port=0, **kwargs)  # type: ignore[call-arg]  # redis-py's, below
         self._directory = directory
         self._watcher = watcher
         self._role = role
-        self._force_master_ip = force_master_ip
+        self._deadline = 0.0
+        self.is_replica = False
+        """Whether it goes to a replica by choice."""
+        self.followed: Address | None = None
+        """Where Sentinel said to connect."""
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """As any; during a failover it waits for the new master as long as for a reply."""
+        wait = EXPECTED_SECONDS if self.socket_timeout is None else self.socket_timeout
+        self._deadline = time.monotonic() + wait
+        while True:
+            try:
+                return super().connect_check_health(*args, **kwargs)
+            except Demoted:
+                if time.monotonic() >= self._deadline:
+                    raise
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """As any; a master that refuses writes is not asked again before Sentinel is."""
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]  # redis-py's
+        except (ReadOnlyError, MasterDownError):
+            if not self.is_replica:
+                self._directory.demoted(self.followed)
+            raise
 
     def _connect(self) -> Any:
         self._watcher.start()
-        replicas = self._directory.replicas() if self._role == "replica" else []
-        for host, port in replicas:
+        for address in self._directory.replicas() if self._role == "replica" else ():
             try:
-                return self._connect_to(host, port, "replica")
+                return self._connect_to(address, is_replica=True)
             except OSError:
                 continue
-        host, port = self._directory.master()
-        return self._connect_to(self._force_master_ip or host, port, "master")
+        left = max(0.0, self._deadline - time.monotonic())
+        return self._connect_to(self._directory.master(left), is_replica=False)
 
-    def _connect_to(self, host: str, port: int, role: Role) -> Any:
-        self.host, self.port, self._connected_role = host, port, role
+    def _connect_to(self, address: Address, *, is_replica: bool) -> Any:
+        self.host, self.port = self.followed = address
+        self.is_replica = is_replica
         return super()._connect()  # type: ignore[misc]  # redis-py's, below
 
     def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """The handshake, and the server's own word on its role."""
         super().on_connect_check_health(*args, **kwargs)
-        if self._connected_role == "replica":
+        if self.is_replica:
             return
         self.send_command("ROLE", check_health=False)  # type: ignore[attr-defined]
-        role = self.read_response(disable_decoding=True)  # type: ignore[attr-defined]
-        if role[0] != b"master":
-            raise ServerUnavailable(
-                f"{self.address} is no master now; a failover of {self._directory.service!r} goes "
-                "on.",
-                address=self.address,
-            )
+        role = self.read_response(disable_decoding=True)
+        if role[0] == b"master":
+            return
+        if role[0] == b"slave":  # of whom, it knows before any Sentinel does
+            self._directory.expect((role[1].decode(), int(role[2])))
+        raise Demoted(
+            f"{self.address} is no master now; a failover of {self._directory.service!r} goes on.",
+            address=self.address,
+        )
 
 
 class _Routed(Diagnosis):

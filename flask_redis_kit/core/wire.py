@@ -2,7 +2,9 @@
 
 What is sent again, and when: a command that never left is sent on a new connection; one whose
 connection broke before its reply is sent once more only if its Exchange is idempotent; one whose
-reply is late is never sent again. redis-py's own retries are off.
+reply is late is never sent again. What the server refused to run is sent again whatever it does: a
+call of a script that it doesn't know, and a write where Sentinel's master is one no more.
+redis-py's own retries are off.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
 from redis.exceptions import (
+    MasterDownError,
     NoScriptError,
-    ResponseError,
+    ReadOnlyError,
 )
 from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from flask_redis_kit.core import signals
+from flask_redis_kit.core import conversation, signals
 from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.diagnosis import read_error
 from flask_redis_kit.core.errors import (
@@ -36,6 +39,9 @@ from flask_redis_kit.core.exchange import Command, Exchange, Operation, Outcome,
 from flask_redis_kit.core.script import ScriptCall
 
 T = TypeVar("T")
+_MOVED = (ReadOnlyError, MasterDownError)
+_REPEATS = 2
+"""A demoted server may say first that it doesn't know the script, then that it may not write."""
 _BROKEN = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
@@ -93,7 +99,9 @@ class Wire:
         breaker = self.connector.breaker
         try:
             replies = self._trip([c for exchange in exchanges for c in exchange.commands], tally)
-            self._teach(exchanges, replies, tally)
+            for _ in range(_REPEATS):
+                if not self._repeat_refused(exchanges, replies, tally):
+                    break
         except ServerError as error:
             if isinstance(error, ServerUnavailable) and not isinstance(error, PoolExhausted):
                 breaker.failed(error)
@@ -108,14 +116,15 @@ class Wire:
             start = end
         return outcomes, None
 
-    def _teach(
+    def _repeat_refused(
         self, exchanges: Sequence[Exchange[Any]], replies: list[Reply], tally: Tally | None
-    ) -> None:
-        """Send the calls of unknown scripts again with their source, in one more trip.
+    ) -> bool:
+        """Send what was refused again in one more trip, scripts with their source.
 
-        Reads of the same feature that came after such a call saw the state before it: they are
-        sent again behind it, so that the order within a feature holds.
+        Reads of the same feature that came after it saw the state before it: they are sent again
+        behind it, so that the order within a feature holds. False if nothing was refused.
         """
+        refusals = (NoScriptError, *_MOVED) if self.connector.following else NoScriptError
         again: list[int] = []
         features: set[str] = set()
         commands: list[Command] = []
@@ -123,22 +132,23 @@ class Wire:
         for exchange in exchanges:
             follows = exchange.read_only and exchange.feature in features
             for command in exchange.commands:
-                unknown = isinstance(replies[position], NoScriptError)
-                if unknown or follows:
+                refused = isinstance(replies[position], refusals)
+                if refused or follows:
                     again.append(position)
                     commands.append(with_source(command))
-                if unknown:
+                if refused:
                     features.add(exchange.feature)
                 position += 1
         if not again:
-            return
+            return False
         try:
-            taught: list[Reply] = self._trip(commands, tally)
+            repeated: list[Reply] = self._trip(commands, tally)
         except ServerError as error:
             # what the first trip did stands; only these calls failed
-            taught = [error] * len(again)
-        for position, reply in zip(again, taught, strict=True):
+            repeated = [error] * len(again)
+        for position, reply in zip(again, repeated, strict=True):
             replies[position] = reply
+        return True
 
     def _trip(self, commands: Sequence[Command], tally: Tally | None) -> list[Reply]:
         """Send commands and read a reply for each; errors of a command stand in the list."""
@@ -161,7 +171,7 @@ class Wire:
         connection: Any = pool.get_connection()
         try:
             send_commands(connection, commands, address)
-            return [read_reply(connection, address) for _ in commands]
+            return read_replies(connection, len(commands), address)
         except BaseException:
             # also when interrupted between sending and reading: what is still to come on this
             # connection must never be read as somebody else's reply
@@ -175,17 +185,15 @@ def send_commands(connection: Any, commands: Sequence[Command], address: str) ->
     """Write commands to a connection, scripts by their SHA-1; ``ServerUnavailable`` if it broke."""
     packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
     try:
-        connection.send_packed_command(connection.pack_commands(packed), check_health=False)
+        conversation.write(connection, packed)
     except _BROKEN as error:
         raise read_error(error, address) from error
 
 
-def read_reply(connection: Any, address: str) -> Reply:
-    """The next reply; an error of the command is returned, a broken connection is raised."""
+def read_replies(connection: Any, count: int, address: str) -> list[Reply]:
+    """The next replies; an error of a command stands among them, a broken connection is raised."""
     try:
-        return connection.read_response(disable_decoding=True)
-    except ResponseError as reply:
-        return reply
+        return conversation.read(connection, count)
     except _BROKEN as error:
         raise read_error(error, address) from error
 
