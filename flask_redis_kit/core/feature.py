@@ -19,9 +19,6 @@ from flask_redis_kit.core.keys import KeyBuilder, KeySpec
 from flask_redis_kit.core.request import (
     Deferred,
     RequestBatch,
-    current_request,
-    open_batch,
-    request_is_of,
 )
 from flask_redis_kit.core.wire import Wire, drive
 
@@ -61,10 +58,7 @@ class Context(Generic[C]):
 
     def batch(self) -> RequestBatch | None:
         """The batch of the request being handled by this application, if there is one."""
-        request = current_request()
-        if request is None or not request_is_of(self.app):
-            return None
-        return open_batch(request, self.kit_name, self.app)
+        return current_batch(self.kit_name, self.app)
 
     def send(self, exchange: Exchange[T]) -> T:
         """Send now: in a request together with all it has pending, elsewhere alone."""

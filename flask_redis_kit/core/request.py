@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from flask import Flask, Request, globals, has_request_context, request  # noqa: A004  # flask's
+from flask import Flask, Request, globals  # noqa: A004  # flask's
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.wire import Wire
@@ -224,16 +224,23 @@ def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
 
 def current_request() -> Request | None:
     """The request being handled, if there is one."""
-    if not has_request_context():
+    context = _current_context()
+    return None if context is None else context.request
+
+
+def current_batch(kit_name: str, app: Flask) -> RequestBatch | None:
+    """The batch of the current request if ``app`` handles it, and no other that calls it."""
+    context = _current_context()
+    if context is None or context.app is not app:
         return None
-    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    return found
+    return open_batch(context.request, kit_name, app)
 
 
-def request_is_of(app: Flask) -> bool:
-    """Whether ``app`` handles the current request, not another application that calls it."""
-    context = globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    return context.app is app
+def _current_context() -> Any:
+    try:
+        return globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    except RuntimeError:
+        return None
 
 
 def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
@@ -270,7 +277,6 @@ def session_accessed() -> bool:
     From Flask 3.1.3 on the ``session`` proxy itself counts as access, so the object is taken from
     the context's own attributes.
     """
-    context = globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    attributes = vars(context)
+    attributes = vars(_current_context())
     session = attributes.get("_session", attributes.get("session"))
     return bool(getattr(session, "accessed", False))
