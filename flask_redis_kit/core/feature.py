@@ -16,10 +16,7 @@ from flask_redis_kit.core.errors import NotInitialized
 from flask_redis_kit.core.exchange import Exchange, Operation, Outcome
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.keys import KeyBuilder, KeySpec
-from flask_redis_kit.core.request import (
-    Deferred,
-    RequestBatch,
-)
+from flask_redis_kit.core.request import Deferred, RequestBatch, current_batch
 from flask_redis_kit.core.wire import Wire, drive
 
 T = TypeVar("T")
