@@ -109,7 +109,7 @@ class RedisSessionInterface(SessionInterface):
         name = self.get_cookie_name(app)
         if decision is Cookie.SET:
             expires = self.get_expiration_time(app, session)
-            response.set_cookie(name, session.sid, expires=expires, **self._attributes(app))
+            response.set_cookie(name, session.contents.sid, expires=expires, **self._attributes(app))
             return True
         if decision is Cookie.DELETE and name in request.cookies:
             response.delete_cookie(name, **self._attributes(app))

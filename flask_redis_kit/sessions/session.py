@@ -70,6 +70,7 @@ class RedisSession(SessionMixin):
     @property
     def sid(self) -> str:
         """The id in the cookie: a secret. It changes at the end of a request that logs in."""
+        self.accessed = True  # a page that shows it is this visitor's alone
         return self.contents.sid
 
     @property

@@ -183,6 +183,7 @@ USES: dict[str, Callable[[RedisSession], object]] = {
     "clear": lambda session: session.clear(),
     "regenerate": lambda session: session.regenerate(),
     "new": lambda session: session.new,
+    "sid": lambda session: session.sid,
     "permanent": lambda session: session.permanent,
     "set permanent": lambda session: setattr(session, "permanent", True),
 }
