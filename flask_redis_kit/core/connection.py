@@ -12,11 +12,11 @@ import weakref
 from typing import Any
 
 import redis
-from redis.cluster import ClusterNode, LoadBalancingStrategy
 from redis.maint_notifications import MaintNotificationsConfig
 from werkzeug.utils import import_string
 
-from flask_redis_kit.core.cluster import Address, ClusterNodes, Node, named
+from flask_redis_kit.core.cluster import ClusterNodes
+from flask_redis_kit.core.clustering import Clustering
 from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.failure import CircuitBreaker
 from flask_redis_kit.core.following import Following
@@ -25,8 +25,6 @@ from flask_redis_kit.core.pool import Pool
 from flask_redis_kit.core.settings import ConnectionSettings
 from flask_redis_kit.core.transport import (
     Embedded,
-    RoutedTcp,
-    RoutedTls,
     Tcp,
     Tls,
     Unix,
@@ -51,10 +49,12 @@ class Connector:
         """Where the master is, under Sentinel."""
         if settings.endpoint.kind == "sentinel":
             self.following = Following(settings, self._pools)
-        self.nodes: ClusterNodes | None = None
-        """The slot table, on Cluster."""
+        self.clustering: Clustering | None = None
+        """The nodes, on Cluster."""
         if settings.endpoint.kind == "cluster":
-            self.nodes = self._cluster_nodes()
+            remap = settings.endpoint.option("address_remap", None)
+            found = import_string(str(remap)) if remap else None
+            self.clustering = Clustering(settings, self._pools, found)
         self.pool = self.make_pool()
         self.breaker = CircuitBreaker(
             self.address,
@@ -69,9 +69,14 @@ class Connector:
         """The user's client on the shared pool."""
         client = self._client
         if client is None:
+            self._find_nodes()
             with self._lock:
                 if self._client is None:
-                    self._client = self._cluster_client() or self._make_client(self.pool)
+                    self._client = (
+                        self.clustering.client()
+                        if self.clustering is not None
+                        else self._make_client(self.pool)
+                    )
                 client = self._client
         return client
 
@@ -80,10 +85,13 @@ class Connector:
         """A client whose replies may take for ever: for BLPOP, XREAD BLOCK and the like."""
         client = self._blocking
         if client is None:
+            self._find_nodes()
             with self._lock:
                 if self._blocking is None:
-                    self._blocking = self._cluster_client(socket_timeout=None) or self._make_client(
-                        self.make_pool(socket_timeout=None)
+                    self._blocking = (
+                        self.clustering.client(socket_timeout=None)
+                        if self.clustering is not None
+                        else self._make_client(self.make_pool(socket_timeout=None))
                     )
                 client = self._blocking
         return client
@@ -93,13 +101,15 @@ class Connector:
         """A client that reads from replicas where there are any; what it reads may be old."""
         client = self._replica
         if client is None:
+            self._find_nodes()
             with self._lock:
                 if self._replica is None:
                     follows = {"role": "replica"} if self.following is not None else {}
-                    strategy = LoadBalancingStrategy.ROUND_ROBIN_REPLICAS
-                    self._replica = self._cluster_client(
-                        load_balancing_strategy=strategy
-                    ) or self._make_client(self.make_pool(**follows))
+                    self._replica = (
+                        self.clustering.replica_client()
+                        if self.clustering is not None
+                        else self._make_client(self.make_pool(**follows))
+                    )
                 client = self._replica
         return client
 
@@ -131,13 +141,18 @@ class Connector:
         self._pools.add(pool)
         return pool
 
+    @property
+    def nodes(self) -> ClusterNodes | None:
+        """The slot table, on Cluster."""
+        return None if self.clustering is None else self.clustering.nodes
+
     def close(self) -> None:
         """Close all connections; the embedded server is let go by its owner."""
         self.breaker.close()
         if self.following is not None:
             self.following.close()
-        if self.nodes is not None:
-            self.nodes.close()
+        if self.clustering is not None:
+            self.clustering.close()
         clients: tuple[object, ...] = (self._client, self._blocking, self._replica)
         for client in clients:
             if isinstance(client, redis.RedisCluster):
@@ -149,6 +164,11 @@ class Connector:
         """In a forked child: nothing of the parent's is used (the pools see the new pid too)."""
         self._lock = threading.Lock()
         self.breaker.after_fork()
+
+    def _find_nodes(self) -> None:
+        """redis-py's client for a cluster connects when made: nobody may wait for that in turn."""
+        if self.clustering is not None:
+            self.clustering.nodes.primaries()
 
     def _make_client(self, pool: Pool) -> redis.Redis:
         return self.settings.client_class(connection_pool=pool)
@@ -175,60 +195,9 @@ class Connector:
                 assert self.following is not None  # noqa: S101  # made first, see __init__
                 kwargs.update(self.following.connection_kwargs())
             case "cluster":
-                nodes = self.nodes
-                assert nodes is not None  # noqa: S101  # made first, see __init__
-                kwargs.update(
-                    locate=lambda: nodes.of_key(key).address,
-                    connection_class=RoutedTls if endpoint.tls else RoutedTcp,
-                    maint_notifications_config=MaintNotificationsConfig(enabled=False),
-                )
+                assert self.clustering is not None  # noqa: S101  # made first, see __init__
+                kwargs.update(self.clustering.connection_kwargs(key))
         return kwargs
-
-    def _cluster_nodes(self) -> ClusterNodes:
-        endpoint = self.settings.endpoint
-        remap = endpoint.option("address_remap", None)
-        found = import_string(str(remap)) if remap else None
-        return ClusterNodes(endpoint.hosts, self._make_node, found)
-
-    def _make_node(self, address: Address) -> Node:
-        host, port = address
-        kwargs = self.settings.connection_kwargs()
-        pool = Pool(
-            wait=self.settings.pool_timeout,
-            max_connections=self.settings.max_connections,
-            host=host,
-            port=port,
-            connection_class=Tls if self.settings.endpoint.tls else Tcp,
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-            **kwargs,
-        )
-        self._pools.add(pool)
-        settings = self.settings
-        breaker = CircuitBreaker(
-            named(address),
-            lambda: _ping(pool),
-            failures=settings.breaker_failures,
-            open_seconds=settings.breaker_open_seconds,
-        )
-        return Node(address, pool, breaker)
-
-    def _cluster_client(self, **overrides: Any) -> Any:
-        """redis-py's cluster client with our settings; None where there is no Cluster."""
-        endpoint = self.settings.endpoint
-        if endpoint.kind != "cluster":
-            return None
-        kwargs = self.settings.connection_kwargs()
-        del kwargs["db"]
-        for name in ("require_full_coverage", "dynamic_startup_nodes", "reinitialize_steps"):
-            if endpoint.option(name, None) is not None:
-                kwargs[name] = endpoint.option(name, None)
-        kwargs.update(overrides)
-        return redis.RedisCluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in endpoint.hosts],  # type: ignore[no-untyped-call]
-            ssl=endpoint.tls,
-            max_connections=self.settings.max_connections,
-            **kwargs,
-        )
 
 
 def _ping(pool: Pool) -> None:

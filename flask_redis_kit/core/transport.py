@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
 from typing import Any, Literal
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import MasterDownError, ReadOnlyError
 
+from flask_redis_kit.core.cluster import GLANCE_SECONDS, ClusterNodes
 from flask_redis_kit.core.diagnosis import Diagnosis
 from flask_redis_kit.core.embedded import EmbeddedServer
+from flask_redis_kit.core.errors import ServerError, ServerUnavailable
 from flask_redis_kit.core.sentinel import (
     EXPECTED_SECONDS,
     Address,
@@ -139,12 +141,23 @@ class _Followed(Diagnosis):
 class _Routed(Diagnosis):
     """Asks a Cluster's slot table where to connect, at every connect."""
 
-    def __init__(self, *, locate: Callable[[], tuple[str, int]], **kwargs: Any) -> None:
+    def __init__(self, *, nodes: ClusterNodes, key: str, **kwargs: Any) -> None:
         super().__init__(host="", port=0, **kwargs)  # type: ignore[call-arg]  # redis-py's, below
-        self._locate = locate
+        self._nodes = nodes
+        self._key = key
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """As any; if the node is gone, the next connect goes to who took its place."""
+        try:
+            super().connect_check_health(*args, **kwargs)
+        except ServerUnavailable:
+            if self._nodes.known:
+                with contextlib.suppress(ServerError):
+                    self._nodes.refresh(last=(self.host, self.port), seconds=GLANCE_SECONDS)
+            raise
 
     def _connect(self) -> Any:
-        self.host, self.port = self._locate()
+        self.host, self.port = self._nodes.of_key(self._key).address
         return super()._connect()  # type: ignore[misc]  # redis-py's, below
 
 
