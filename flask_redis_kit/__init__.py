@@ -1,6 +1,6 @@
 """One Redis extension for Flask: connection, cache, rate limits, sessions, events and a queue."""
 
-from flask_redis_kit.cache import cache_result
+from flask_redis_kit.cache import InvalidationError, cache_result
 from flask_redis_kit.core.errors import (
     CircuitOpen,
     CodecError,
@@ -15,7 +15,7 @@ from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.kit import RedisKit
 from flask_redis_kit.ratelimit import RateLimitExceeded, rate_limit
-from flask_redis_kit.sessions import RedisSessionInterface
+from flask_redis_kit.sessions import RedisSessionInterface, SessionStoreUnavailable
 
 __all__ = [
     "CircuitOpen",
@@ -24,6 +24,7 @@ __all__ = [
     "Context",
     "CrossSlotError",
     "Feature",
+    "InvalidationError",
     "KeySpec",
     "NotInitialized",
     "RateLimitExceeded",
@@ -32,6 +33,7 @@ __all__ = [
     "RedisSessionInterface",
     "ServerError",
     "ServerUnavailable",
+    "SessionStoreUnavailable",
     "cache_result",
     "rate_limit",
 ]

@@ -108,7 +108,7 @@ def _web(app: Flask, server: Any) -> Iterator[None]:
     finally:
         print("\nClosing the shop …", flush=True)
         with app.app_context():
-            kit.events.close(kit.events.engine())  # ends the live feeds
+            kit.events.end_streams()
             server.task_dispatcher.shutdown()
             server.close()
             kit.close()

@@ -59,6 +59,13 @@ class EventsFeature(Feature[EventsConfig, EventsEngine]):
         """End every stream and reader."""
         engine.close()
 
+    def end_streams(self) -> None:
+        """End every stream and reader of this process, at once; for a server that shuts down.
+
+        A browser comes back by itself, to another process or after the restart.
+        """
+        self.engine().close()
+
     def publish(self, channel: str, type: str, data: object = None) -> Publication:  # noqa: A002  # the field's name
         """Publish an event to a channel: to its history and to everybody who hears it now.
 

@@ -53,6 +53,7 @@ def test_the_public_names_are_these() -> None:
         "Context",
         "CrossSlotError",
         "Feature",
+        "InvalidationError",
         "KeySpec",
         "NotInitialized",
         "RateLimitExceeded",
@@ -61,6 +62,7 @@ def test_the_public_names_are_these() -> None:
         "RedisSessionInterface",
         "ServerError",
         "ServerUnavailable",
+        "SessionStoreUnavailable",
         "cache_result",
         "rate_limit",
     }
