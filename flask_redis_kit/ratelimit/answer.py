@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from flask import Response
     from werkzeug.sansio.response import Response as SansIOResponse
 
+_STATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_STATE_LOWER = frozenset(name.lower() for name in _STATE)
 _PROBLEMS = "https://iana.org/assignments/http-problem-types#"
 
 
@@ -104,9 +106,14 @@ def set_headers(response: Response, result: RateLimitResult) -> None:
     """
     wait = result.reset_after if result.allowed else result.retry_after
     headers = response.headers
-    headers["X-RateLimit-Limit"] = str(result.limit)
-    headers["X-RateLimit-Remaining"] = str(result.remaining if result.allowed else 0)
-    headers["X-RateLimit-Reset"] = str(math.ceil(time.time() + wait))
+    for name in [name for name, _ in headers if name.lower() in _STATE_LOWER]:
+        headers.remove(name)  # somebody's own, or a stored response's
+    figures = (
+        str(result.limit),
+        str(result.remaining if result.allowed else 0),
+        str(math.ceil(time.time() + wait)),
+    )
+    headers.extend(zip(_STATE, figures, strict=True))
     if response.status_code == TooManyRequests.code and not result.allowed:
         headers["Retry-After"] = str(result.retry_seconds)
         headers["Cache-Control"] = "no-store"

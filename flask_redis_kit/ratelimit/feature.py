@@ -13,7 +13,7 @@ from flask_redis_kit.core.feature import Context, Feature, current_state
 from flask_redis_kit.ratelimit.answer import set_headers
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.guard import client_ip, guarded
-from flask_redis_kit.ratelimit.identity import Identity, KeyFunc
+from flask_redis_kit.ratelimit.identity import Identity, KeyFunc, hashed
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Demand, Limit, RateLimitResult
 from flask_redis_kit.ratelimit.sliding_log import KEYSPACE
@@ -150,4 +150,5 @@ def _demand(limiter: Limiter, limit: object, window: object, key: object, name: 
     checked = Limit.checked(limit, window)
     if not isinstance(name, str) or not name:
         raise TypeError(f"name= must be a text, not {name!r}.")
-    return limiter.demand(name, checked, key, source=f"key= of the rate limit {name!r}")
+    tag = hashed(key, source=f"key= of the rate limit {name!r}")
+    return limiter.demand(name, checked, tag)

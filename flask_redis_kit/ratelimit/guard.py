@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
 from flask_redis_kit.core.request import PLAN, current_request, view_wrappers
-from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, client_network
+from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, client_network, hashed
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Demand, Limit
 
@@ -41,11 +41,15 @@ def client_ip() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One ``@rate_limit``. ``suffix`` tells it from others of the same window further in."""
+    """One ``@rate_limit``. ``suffix`` tells it from others of the same window further in.
+
+    ``source`` is the name of its ``key_func`` in errors.
+    """
 
     limit: Limit
     key_func: KeyFunc
     suffix: str
+    source: str
 
 
 class Guard:
@@ -57,7 +61,7 @@ class Guard:
     ``wrapper``  whose guard it is: functools.wraps copies attributes on to other wrappers.
     """
 
-    __slots__ = ("locate", "rules", "target", "wrapper")
+    __slots__ = ("_name", "locate", "rules", "target", "wrapper")
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Guard:
         self.rules = rules
         self.target = target
         self.wrapper: Callable[..., Any] = target
+        self._name = _spoken(target)
 
     def admit(self) -> None:
         """Count this call under all limits, or raise ``RateLimitExceeded``. One round trip."""
@@ -77,15 +82,15 @@ class Guard:
             limiter.check(self._demands(limiter))
 
     def _demands(self, limiter: Limiter) -> list[Demand]:
-        name = self._route(limiter) or _spoken(self.target)
-        identities: dict[KeyFunc, object] = {}
+        name = self._route(limiter) or self._name
+        tags: dict[KeyFunc, str] = {}  # each key_func is asked once
         demands = []
         for rule in self.rules:
-            if rule.key_func not in identities:
-                identities[rule.key_func] = rule.key_func()
-            source = f"key_func {_spoken(rule.key_func)} of the rate limit on {name!r}"
-            identity = identities[rule.key_func]
-            demands.append(limiter.demand(name + rule.suffix, rule.limit, identity, source=source))
+            tag = tags.get(rule.key_func)
+            if tag is None:
+                source = f"key_func {rule.source} of the rate limit on {name!r}"
+                tag = tags[rule.key_func] = hashed(rule.key_func(), source=source)
+            demands.append(limiter.demand(name + rule.suffix, rule.limit, tag))
         return demands
 
     def _route(self, limiter: Limiter) -> str | None:
@@ -95,11 +100,14 @@ class Guard:
         if request is None or batch is None or not request.endpoint:
             return None
         app = limiter.context.app
+        view = app.view_functions.get(request.endpoint)
+        if view is self.wrapper:
+            return request.endpoint if batch.enter(self.wrapper) else None
         if not any(wrapper is self.wrapper for wrapper in view_wrappers(app, request)):
             return None
         if not batch.enter(self.wrapper):
             return None
-        view_class = getattr(app.view_functions[request.endpoint], "view_class", None)
+        view_class = getattr(view, "view_class", None)
         name = getattr(self.wrapper, "__name__", "")
         if any(wrapper is self.wrapper for wrapper in _chain(getattr(view_class, name, None))):
             return f"{request.endpoint}:{name}"  # the methods of a view class have their own limits
@@ -115,7 +123,7 @@ def guarded(
             f"@rate_limit decorates functions, not {function!r}. Put it inside @staticmethod, "
             "@classmethod or @property."
         )
-    rule = Rule(limit, key_func, _suffix(function, limit))
+    rule = Rule(limit, key_func, _suffix(function, limit), _spoken(key_func))
     inner = guard_of(function)
     if inner is not None and inner.locate == locate:
         guard = Guard(locate, (rule, *inner.rules), inner.target)

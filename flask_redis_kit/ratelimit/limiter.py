@@ -15,7 +15,6 @@ from flask_redis_kit.ratelimit import sliding_log
 from flask_redis_kit.ratelimit.answer import RateLimitExceeded, RateLimitUnavailable
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.denials import Denials, question
-from flask_redis_kit.ratelimit.identity import hashed
 from flask_redis_kit.ratelimit.limits import Demand, Limit, RateLimitResult
 from flask_redis_kit.ratelimit.sliding_log import Ask, Standing, Verdict
 
@@ -27,6 +26,7 @@ NOTE = "ratelimit"
 WARN_SECONDS = 60.0
 
 _Operation: TypeAlias = Callable[[Sequence[Ask]], Exchange[Verdict]]
+_Answer: TypeAlias = tuple[Demand, Standing]
 
 
 class Limiter:
@@ -42,9 +42,8 @@ class Limiter:
         """The off switch."""
         return self.context.config.enabled
 
-    def demand(self, name: str, limit: Limit, identity: object, *, source: str) -> Demand:
-        """One unit of ``limit`` for ``identity``; ``RateLimitKeyError`` if that is empty."""
-        tag = hashed(identity, source=source)
+    def demand(self, name: str, limit: Limit, tag: str) -> Demand:
+        """One unit of ``limit`` for the identity hashed in ``tag``."""
         key = sliding_log.log_key(self.context.keys, tag, name, limit.window_us)
         return Demand(name, limit, tag, key)
 
@@ -60,8 +59,7 @@ class Limiter:
         since, resets = time.monotonic(), self.denials.resets
         tightest = self.denials.get(asked, since)
         if tightest is None:
-            results = self._ask(demands, sliding_log.acquire)
-            tightest = min(results, key=lambda result: result.tightness)
+            tightest = self._tightest(demands)
             if not tightest.allowed:
                 self.denials.add(asked, tightest, since=since, resets=resets)
         if tightest.counted:
@@ -74,7 +72,8 @@ class Limiter:
         """How a limit stands, counting nothing. One round trip."""
         if not self.enabled:
             return RateLimitResult.uncounted(demand)
-        return self._ask([demand], sliding_log.peek)[0]
+        answers = self._ask([demand], sliding_log.peek)
+        return _result(*answers[0]) if answers else RateLimitResult.uncounted(demand)
 
     def reset(self, demand: Demand) -> bool:
         """Forget what was counted; True if anything was. One round trip; raises server errors."""
@@ -95,19 +94,26 @@ class Limiter:
         if noted is None or result.tightness < noted.tightness:
             batch.notes[NOTE] = result
 
-    def _ask(self, demands: Sequence[Demand], operation: _Operation) -> list[RateLimitResult]:
-        """The results, group by group until one refuses; the policy's results on a failure."""
-        results: list[RateLimitResult] = []
+    def _tightest(self, demands: Sequence[Demand]) -> RateLimitResult:
+        """Count under these limits, and tell how the tightest stands."""
+        answers = self._ask(demands, sliding_log.acquire)
+        if not answers:
+            return RateLimitResult.uncounted(min(demands, key=lambda demand: demand.limit.limit))
+        return _result(*min(answers, key=lambda answer: answer[1].tightness))
+
+    def _ask(self, demands: Sequence[Demand], operation: _Operation) -> list[_Answer]:
+        """The answers, group by group until one refuses; none if a failure lets them pass."""
+        answers: list[_Answer] = []
         for group in self._groups(demands):
             try:
                 verdict = self.context.send(operation([_ask_of(demand) for demand in group]))
             except FAILURES as error:
                 self._failed(error)
-                return [RateLimitResult.uncounted(demand) for demand in demands]
-            results += map(_result, group, verdict.standings)
+                return []
+            answers += zip(group, verdict.standings, strict=True)
             if not verdict.admitted:
                 break
-        return results
+        return answers
 
     def _groups(self, demands: Sequence[Demand]) -> list[list[Demand]]:
         """What can be asked in one script call: everything, or on Cluster what shares a tag."""

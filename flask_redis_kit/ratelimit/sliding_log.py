@@ -7,7 +7,9 @@ refusals cost no memory and nobody is locked out by asking too often.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from flask_redis_kit.core.exchange import Exchange, Reply, first
@@ -42,6 +44,14 @@ class Standing(NamedTuple):
     full_us: int
     retry_us: int
 
+    @property
+    def tightness(self) -> tuple[bool, int, float]:
+        """Sorts standings by how much they restrict, as ``RateLimitResult.tightness`` does."""
+        remaining, reset_us, _, retry_us = self
+        if retry_us == 0:
+            return (True, remaining, -reset_us)
+        return (False, 0, -math.inf if retry_us < 0 else -retry_us)
+
 
 class Verdict(NamedTuple):
     """The answer for all limits of one call, in their order."""
@@ -55,9 +65,14 @@ def log_key(keys: KeyBuilder, tag: str, name: str, window_us: int) -> str:
 
     The limit is no part of it: raising or lowering one keeps the usage.
     """
+    return keys.key(tag, "limit", FORMAT, _log_name(name, window_us))
+
+
+@lru_cache(maxsize=1024)
+def _log_name(name: str, window_us: int) -> str:
     seconds, rest = divmod(window_us, 1_000_000)
     window = f"{window_us}us" if rest else str(seconds)
-    return keys.key(tag, "limit", FORMAT, f"{_bounded(name)}/{window}")
+    return f"{_bounded(name)}/{window}"
 
 
 def _bounded(name: str) -> str:
