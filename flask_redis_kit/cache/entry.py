@@ -7,8 +7,8 @@ Facebook", NSDI 2013.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -24,8 +24,7 @@ _commit = Script("flask_redis_kit.cache", "lua/commit.lua")
 _release = Script("flask_redis_kit.cache", "lua/release.lua")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What a look at a value found.
 
     ``stored``  the envelope (of a leased look: its start), None if there is none.

@@ -42,7 +42,11 @@ class Envelope(NamedTuple):
         """Whether nothing has been invalidated that it hangs on; ``scores`` of all its tags."""
         if self.nonce != now.nonce or not now.floor <= self.seq <= now.seq:
             return False
-        return all((score := scores[tag]) is None or score <= self.seq for tag in self.tags)
+        for tag in self.tags:
+            score = scores[tag]
+            if score is not None and score > self.seq:
+                return False
+        return True
 
 
 def pack_header(epoch: Epoch, ttl_ms: int, delta_ms: int, tags: tuple[bytes, ...]) -> bytes:
@@ -71,11 +75,11 @@ def unpack(stored: bytes) -> Envelope:
         raise ValueError("it is no value of the cache")
     if version != VERSION or flags:
         raise ValueError(f"it has version {version}, flags {flags}; known is {VERSION}")
-    at = _FIXED.size
+    at, size = _FIXED.size, len(stored)
     tags: list[bytes] = []
     for _ in range(count):
-        end = at + 1 + (stored[at] if at < len(stored) else 0)
-        if at >= len(stored) or end > len(stored):
+        end = at + 1 + stored[at] if at < size else size + 1
+        if end > size:
             raise ValueError("it ends inside its tags")
         tags.append(stored[at + 1 : end])
         at = end

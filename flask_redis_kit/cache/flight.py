@@ -97,17 +97,17 @@ class Flights:
         While another one computes, waits for him, at most ``wait_seconds``. Never raises for a
         failing server: then everyone computes.
         """
-        place = self._shards.place(call.digest)
         try:
             found = yield from self.look(call, decode, ahead)
             if isinstance(found, Hit):
                 return found
-            return (yield from self._compete(call, place, decode, found))
+            return (yield from self._compete(call, decode, found))
         except FAILURES as error:
             self._notices.failure("reading", error)
-            return Turn(call, place)
+            return Turn(call, self._shards.place(call.digest))
 
-    def _compete(self, call: Call, place: Place, decode: Decode, miss: Miss) -> Flow[Hit | Turn]:
+    def _compete(self, call: Call, decode: Decode, miss: Miss) -> Flow[Hit | Turn]:
+        place = self._shards.place(call.digest)
         until = time.monotonic() + self._config.wait_seconds
         pause = _FIRST_PAUSE
         free = True
@@ -171,10 +171,11 @@ class Flights:
         except ValueError as error:
             self._unreadable(call, error)
             return miss
-        if seen.ttl_ms <= 0 or not set(call.tags) <= set(envelope.tags):
+        as_asked = envelope.tags == call.tags
+        if seen.ttl_ms <= 0 or not (as_asked or set(call.tags) <= set(envelope.tags)):
             return miss  # expired just now; or stored when the call had fewer tags
         epoch, scores = seen.epoch, seen.scores
-        if not set(envelope.tags) <= scores.keys():
+        if not (as_asked or set(envelope.tags) <= scores.keys()):
             self.memory.learn(call, envelope.tags)
             later: tuple[Epoch | None, log.Scores]
             later = yield log.scores(self._shards.place(call.digest).log, envelope.tags)

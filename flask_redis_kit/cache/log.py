@@ -24,10 +24,10 @@ def new_nonce() -> int:
 
 def epoch_of(state: Sequence[Reply]) -> Epoch | None:
     """The log's state from the scores of its three own members; None if there is no log."""
-    nonce, seq, floor = (number(score) for score in state)
+    nonce, seq, floor = state
     if nonce is None or seq is None or floor is None:
         return None
-    return Epoch(-nonce, seq, -floor)
+    return Epoch(-float(nonce), float(seq), -float(floor))
 
 
 def scores_command(log: str, tags: Sequence[bytes]) -> Command:
@@ -37,7 +37,7 @@ def scores_command(log: str, tags: Sequence[bytes]) -> Command:
 
 def read_scores(reply: Sequence[Reply], tags: Sequence[bytes]) -> tuple[Epoch | None, Scores]:
     """The reply to ``scores_command``."""
-    scores = {tag: number(score) for tag, score in zip(tags, reply[3:], strict=True)}
+    scores = dict(zip(tags, map(number, reply[3:]), strict=True))
     return epoch_of(reply[:3]), scores
 
 

@@ -94,5 +94,5 @@ class RequestNotes:
 
 def notes_of(batch: RequestBatch) -> RequestNotes:
     """The notes of a request, made at the first call."""
-    notes: RequestNotes = batch.notes.setdefault("cache", RequestNotes())
-    return notes
+    notes: RequestNotes | None = batch.notes.get("cache")
+    return batch.notes.setdefault("cache", RequestNotes()) if notes is None else notes

@@ -11,10 +11,13 @@ from flask_redis_kit.cache.claims import is_ambiguous
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow
-from flask_redis_kit.cache.identity import Digest, Namer
+from flask_redis_kit.cache.identity import Digest, Namer, material
+from flask_redis_kit.cache.identity import plain as are_plain
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.errors import ConfigError
+
+_MOST_VISITS = 512
 
 
 class Recipe:
@@ -58,6 +61,8 @@ class Recipe:
         if key_prefix is not None:
             implicit.append(member("p", key_prefix))
         self._implicit = tuple(implicit)
+        self._visits: dict[bytes, Call] = {}  # of a pure function: the latest calls of a route
+        self._visits_repeat = are_plain(self.defaults.values())
 
     def _named(self, kind: Any) -> str | None:
         found = (each.name for each in self._signature.parameters.values() if each.kind is kind)
@@ -93,6 +98,21 @@ class Recipe:
         """A call of the plain function."""
         arguments = self.bound(args, kwargs)
         return self.tagged(self.digest(arguments), arguments)
+
+    def call_of_route(self, key: Mapping[str, Any], arguments: Mapping[str, Any]) -> Call:
+        """The call of a view whose response ``key`` stands for; ``arguments`` are in it."""
+        told = material(key, self.about)
+        call = self._visits.get(told)
+        if call is not None:
+            return call
+        same = self.digest_of_call(arguments)
+        more = () if same is None else (member("c", same.text),)
+        call = self.tagged(self.routes.digest_of(told), {**self.defaults, **arguments}, *more)
+        if self._visits_repeat and are_plain(arguments.values()):
+            if len(self._visits) >= _MOST_VISITS:
+                self._visits.clear()
+            self._visits[told] = call
+        return call
 
     def tagged(self, digest: Digest, arguments: Mapping[str, Any], *more: bytes) -> Call:
         """A call with this digest, and the tags that follow from its arguments."""

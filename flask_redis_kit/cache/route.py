@@ -6,12 +6,15 @@ RFC 9111 (what a shared cache may store), RFC 9211 (``Cache-Status``).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Request, Response
 from werkzeug.datastructures import Headers
+from werkzeug.http import http_date
 
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.entry import Look
@@ -19,7 +22,6 @@ from flask_redis_kit.cache.flight import Call, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.memory import notes_of
 from flask_redis_kit.cache.recipe import Recipe
-from flask_redis_kit.cache.tags import member
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
@@ -35,6 +37,7 @@ STATUSES = frozenset({200, 203, 204, 300, 301, 404, 410})
 MAX_QUERY_BYTES = 4096
 MAX_QUERY_PARAMETERS = 64
 _TRACKING = frozenset({"gclid", "fbclid"})
+_CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_MATCH")
 _NOT_STORED = frozenset({"age", "cache-status", "connection", "date", "transfer-encoding"})
 
 _SESSION = (
@@ -139,6 +142,8 @@ class Visit:
 
     def _extra(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Positional arguments other than a MethodView's ``self``."""
+        if not args:
+            return args
         view = self.engine.context.app.view_functions.get(self.request.endpoint or "")
         view_class = getattr(view, "view_class", None)
         if args and view_class is not None and isinstance(args[0], view_class):
@@ -161,12 +166,10 @@ class Visit:
         }
         key |= {f"argument:{name}": self.kwargs[name] for name in sorted(self.kwargs)}
         key |= {f"position:{n}": value for n, value in enumerate(extra)}
+        if not extra:
+            return recipe.call_of_route(key, self.kwargs)
         digest = recipe.routes.digest(key, recipe.about)
-        if extra:
-            return recipe.tagged(digest, recipe.bound(self.args, self.kwargs))
-        same = recipe.digest_of_call(self.kwargs)
-        more = () if same is None else (member("c", same.text),)
-        return recipe.tagged(digest, {**recipe.defaults, **self.kwargs}, *more)
+        return recipe.tagged(digest, recipe.bound(self.args, self.kwargs))
 
     # answering
 
@@ -174,8 +177,9 @@ class Visit:
         stored = self.engine.context.codec.decode(payload)
         try:
             status, headers, body = stored
+            # in a list, or its length would be set again
             response: Response = self.engine.context.app.response_class(
-                body, status=status, headers=Headers(headers)
+                [body], status=status, headers=Headers(headers)
             )
         except (TypeError, ValueError) as error:
             raise CodecError(f"It is no response: {error}") from error
@@ -183,14 +187,24 @@ class Visit:
 
     def _served(self, hit: Hit) -> Response:
         response: Response = hit.value
-        response.headers["Age"] = str(hit.age_ms // 1000)
-        self._mark(response, f"hit; ttl={hit.ttl_ms // 1000}")
+        response.headers.extend(
+            (
+                ("Age", str(hit.age_ms // 1000)),
+                ("Cache-Status", self._status(f"hit; ttl={hit.ttl_ms // 1000}")),
+                ("Date", _date(int(time.time()))),
+            )
+        )
+        if not any(name in self.request.environ for name in _CONDITIONS):
+            return response
         return response.make_conditional(self.request)  # type: ignore[return-value]
 
     def _mark(self, response: Response, what: str) -> None:
+        response.headers.add("Cache-Status", self._status(what))
+
+    def _status(self, what: str) -> str:
         name = self.engine.context.keys.namespace
         token = name if name[0].isalpha() else f'"{name}"'
-        response.headers.add("Cache-Status", f"{token}; {what}")
+        return f"{token}; {what}"
 
     # storing
 
@@ -223,6 +237,7 @@ class Visit:
             if reason:
                 self._warn(reason.split()[1], reason)
             return None
+        response.set_data(response.get_data())  # with its length
         response.add_etag()
         headers = [
             (name, value) for name, value in response.headers if name.lower() not in _NOT_STORED
@@ -258,6 +273,11 @@ class Visit:
         self.engine.notices.once(
             ("route", endpoint, about), "The route %r is not cached: %s", endpoint, reason
         )
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return http_date(second)
 
 
 def arrive(engine: CacheEngine, recipe: Recipe, wrapper: object) -> Visit | None:

@@ -7,8 +7,6 @@ meets these keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.core.keys import KeyBuilder, KeySpec
 from flask_redis_kit.core.wire import Wire
@@ -39,19 +37,26 @@ KEYSPACE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
-    """The keys of one value."""
+    """The keys of one value; those that a hit has no use for are made when they are asked for."""
 
-    digest: Digest
-    value: str
-    lease: str
-    log: str
-    _staging: str
+    __slots__ = ("_keys", "_tag", "digest", "log", "value")
+
+    def __init__(self, digest: Digest, keys: KeyBuilder, tag: str) -> None:
+        self._keys = keys
+        self._tag = tag
+        self.digest = digest
+        self.value = keys.key(tag, FEATURE, "v", digest.text)
+        self.log = keys.key(tag, FEATURE, "t")
+
+    @property
+    def lease(self) -> str:
+        """Whose existence says that somebody computes the value."""
+        return self._keys.key(self._tag, FEATURE, "l", self.digest.text)
 
     def staging(self, token: str) -> str:
         """Where the holder of a lease puts the value before it is committed."""
-        return self._staging + token
+        return self._keys.key(self._tag, FEATURE, "w", f"{self.digest.text}~{token}")
 
 
 class Shards:
@@ -70,20 +75,10 @@ class Shards:
 
     def place(self, digest: Digest) -> Place:
         """The keys of the value with this digest."""
-        tag = self._tag(digest.raw[0] % self.count)
-        key = self._keys.key
-        text = digest.text
-        return Place(
-            digest,
-            key(tag, FEATURE, "v", text),
-            key(tag, FEATURE, "l", text),
-            key(tag, FEATURE, "t"),
-            key(tag, FEATURE, "w", text) + "~",
-        )
+        count = self.count
+        return Place(digest, self._keys, f"{digest.raw[0] % count}of{count}")
 
     def logs(self) -> list[str]:
         """The keys of all logs."""
-        return [self._keys.key(self._tag(n), FEATURE, "t") for n in range(self.count)]
-
-    def _tag(self, shard: int) -> str:
-        return f"{shard}of{self.count}"
+        count = self.count
+        return [self._keys.key(f"{n}of{count}", FEATURE, "t") for n in range(count)]
