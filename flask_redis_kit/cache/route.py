@@ -37,7 +37,7 @@ STATUSES = frozenset({200, 203, 204, 300, 301, 404, 410})
 MAX_QUERY_BYTES = 4096
 MAX_QUERY_PARAMETERS = 64
 _TRACKING = frozenset({"gclid", "fbclid"})
-_CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_MATCH")
+_CONDITIONS = frozenset({"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_MATCH"})
 _NOT_STORED = frozenset({"age", "cache-status", "connection", "date", "transfer-encoding"})
 
 _SESSION = (
@@ -194,7 +194,7 @@ class Visit:
                 ("Date", _date(int(time.time()))),
             )
         )
-        if not any(name in self.request.environ for name in _CONDITIONS):
+        if _CONDITIONS.isdisjoint(self.request.environ):
             return response
         return response.make_conditional(self.request)  # type: ignore[return-value]
 

@@ -23,6 +23,7 @@ _VERSION = b"\x01"
 _SCALARS = frozenset({str, int, float, bool, type(None), bytes})
 _PLAIN = _SCALARS | {dict, list}
 _KNOWN = _PLAIN | {tuple, set, frozenset} | WRITERS.keys()
+_BYTES = (bytes, bytearray, memoryview)
 _UNREADABLE = (
     msgspec.MsgspecError,
     ValueError,
@@ -95,7 +96,7 @@ class Codec:
 
         Raises ``CodecError`` for anything else: truncated, corrupt, another version, pickled.
         """
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, _BYTES):
             raise CodecError(f"Only bytes can be decoded, not {_called(type(data))}.")
         stored = data if isinstance(data, bytes) else bytes(data)
         if stored[:1] != _VERSION:

@@ -22,6 +22,8 @@ class Changes(NamedTuple):
     @property
     def identity(self) -> bool:
         """Whether this is another user than before, or none any more."""
+        if not (self.changed or self.removed):
+            return False
         return any(name in self.changed or name in self.removed for name in _IDENTITY)
 
     @property

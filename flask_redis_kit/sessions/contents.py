@@ -171,6 +171,8 @@ class Contents:
                 data = self._encoded(key, value)
                 if before.get(key) != data:
                     changed[key.encode()] = data
+            if not self.written:
+                return Changes(changed, [])
             gone = before.keys() - self._values.keys() - self._unreadable
             removed = [key.encode() for key in before if key in gone]
             return Changes(changed, removed)

@@ -14,7 +14,7 @@ from flask_redis_kit.core.errors import ServerUnavailable
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import Pending, RequestBatch, open_batch
 from flask_redis_kit.sessions.contents import Contents
-from flask_redis_kit.sessions.feature import SessionsFeature
+from flask_redis_kit.sessions.feature import SessionsConfig, SessionsFeature
 from flask_redis_kit.sessions.ids import digest_of, is_id
 from flask_redis_kit.sessions.saving import Cookie, Saving
 from flask_redis_kit.sessions.session import RedisSession
@@ -68,7 +68,9 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """The session of a request, not loaded yet. No round trip."""
         feature = self._kit.sessions
-        store, config = feature.engine(), feature.context().config
+        state = feature.state()
+        store: SessionStore = state.engine(feature)
+        config: SessionsConfig = state.contexts[feature.name].config
         if not config.enabled:
             return RedisSession(Contents(store.codec))
         batch = open_batch(request, self._kit.name, app)
@@ -101,7 +103,10 @@ class RedisSessionInterface(SessionInterface):
         if sent:
             response.headers.setdefault("Cache-Control", "no-store")
         if sent or accessed:
-            response.vary.add("Cookie")
+            if "Vary" in response.headers:
+                response.vary.add("Cookie")
+            else:
+                response.headers.add("Vary", "Cookie")
 
     def _send_cookie(
         self, app: Flask, session: RedisSession, decision: Cookie, response: Response

@@ -92,7 +92,7 @@ class Saving:
         if loaded.incarnation is None:
             return self._begin(changes)
         sid = contents.origin or ""
-        if contents.empty and changes.removed:
+        if changes.removed and contents.empty:
             if changes.identity or contents.rotated:
                 return self._end(sid)
             return self._prune(sid, loaded.incarnation, changes)
