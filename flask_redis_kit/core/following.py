@@ -29,10 +29,11 @@ class Following:
             endpoint.service or "mymaster",
             [Pool(**kwargs) for kwargs in _daemons(settings)],
             drop=_dropper(pools),
+            is_master=_asker(settings),
             quorum=int(endpoint.option("min_other_sentinels", 0)),  # type: ignore[arg-type]
             force_master_ip=endpoint.option("force_master_ip", None),  # type: ignore[arg-type]
         )
-        self.watcher = SwitchWatcher(self.directory, _asker(settings))
+        self.watcher = SwitchWatcher(self.directory)
         self._role = endpoint.option("role", "master")
         # its threads hold the watcher, never us: who drops the kit without closing it ends them
         weakref.finalize(self, self.watcher.close)

@@ -7,11 +7,12 @@ members never changes, and what a Sentinel says is weighed by its configuration 
 failover the others go on naming the old master for up to two seconds.
 
 A failover that a Sentinel announces is *expected*: no connection to the old master is handed out
-any more, and whoever needs one waits until the promoted server says itself that it is the master.
+any more, and whoever needs one asks the promoted server until it says that it is the master.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -25,11 +26,14 @@ from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 Address = tuple[str, int]
 Keep = Callable[[Any], bool]
 
 EXPECTED_SECONDS = 5.0
 """How long a promotion that was announced is waited for."""
+PROBE_SECONDS = 0.01
+"""Between two questions to a server that is being promoted."""
 TRUSTED_SECONDS = 10.0
 """How long what was confirmed last is believed against an answer that isn't newer."""
 
@@ -49,6 +53,7 @@ class SentinelDirectory:
 
     ``pools``: one small pool per Sentinel, in the order of the URL. ``quorum``: how many others a
     Sentinel must know to be asked. ``force_master_ip`` replaces every host that is announced.
+    ``is_master`` asks a server itself for its role.
     """
 
     def __init__(
@@ -58,19 +63,20 @@ class SentinelDirectory:
         pools: Sequence[Pool],
         *,
         drop: Drop,
+        is_master: Callable[[Address], bool],
         quorum: int = 0,
         force_master_ip: str | None = None,
     ) -> None:
         self.hosts = tuple(hosts)
         self.service = service
         self.pools = tuple(pools)
-        self.urgent = threading.Event()
-        """Set when a promotion is to be watched."""
         self._drop = drop
+        self._is_master = is_master
         self._others_wanted = quorum
         self._force_ip = force_master_ip
         self._preferred = 0
         self._lock = threading.Lock()
+        self._probing = threading.Lock()
         self._known: Address | None = None
         self._epoch = -1
         self._confirmed = 0.0
@@ -80,9 +86,9 @@ class SentinelDirectory:
         renew_in_child(self)
 
     def after_fork(self) -> None:
-        """In a forked child: nobody there watches a promotion yet."""
+        """In a forked child: the locks may be held by threads that don't exist here."""
         self._lock = threading.Lock()
-        self.urgent = threading.Event()
+        self._probing = threading.Lock()
         self._settled = threading.Event()
         self._expected = None
 
@@ -113,11 +119,6 @@ class SentinelDirectory:
 
     # a failover
 
-    @property
-    def expected(self) -> Address | None:
-        """The server that is being promoted."""
-        return self._expected
-
     def expect(self, address: Address) -> None:
         """``address`` is being promoted: what goes to another server would be lost."""
         address = self._reachable(address)
@@ -130,7 +131,6 @@ class SentinelDirectory:
             self._settled.clear()
         if not known_already:
             self._drop(_fitting(address), at_once=False)
-        self.urgent.set()
 
     def expect_nothing(self) -> None:
         """The failover was given up."""
@@ -138,7 +138,7 @@ class SentinelDirectory:
             self._expected = None
             self._settled.set()
 
-    def settle(self, address: Address) -> None:
+    def _settle(self, address: Address) -> None:
         """The expected server says that it is the master."""
         with self._lock:
             if address != self._expected:
@@ -154,17 +154,32 @@ class SentinelDirectory:
         self._drop(lambda c: c.followed != address or c.is_replica, at_once=False)
 
     def _await_promotion(self, wait: float) -> None:
-        if self._expected is None:
-            return
-        left = self._expected_until - time.monotonic()
-        if self._settled.wait(min(wait, max(0.0, left))) or self._expected is None:
-            return
-        if time.monotonic() < self._expected_until:
-            raise ServerUnavailable(
-                f"A failover of {self.service!r} is going on; its new master is awaited.",
-                address=self.names,
-            )
-        self.expect_nothing()
+        deadline = time.monotonic() + wait
+        while (expected := self._expected) is not None:
+            self._probe(expected)
+            now = time.monotonic()
+            if self._settled.is_set():
+                return
+            if now >= self._expected_until:
+                self.expect_nothing()
+            elif now >= deadline:
+                raise ServerUnavailable(
+                    f"A failover of {self.service!r} is going on; its new master is awaited.",
+                    address=self.names,
+                )
+            else:
+                self._settled.wait(PROBE_SECONDS)
+
+    def _probe(self, expected: Address) -> None:
+        if not self._probing.acquire(blocking=False):
+            return  # one asks for all
+        try:
+            if self._is_master(expected):
+                self._settle(expected)
+        except (RedisError, OSError) as error:
+            log.debug("%s, to be promoted, can't be asked: %s", named(expected), error)
+        finally:
+            self._probing.release()
 
     def _learn(self, address: Address, epoch: int) -> None:
         address = self._reachable(address)

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from flask_redis_kit.core.errors import ServerError
 from flask_redis_kit.core.fork import renew_in_child
-from flask_redis_kit.core.sentinel import Address, SentinelDirectory, named, text_of
+from flask_redis_kit.core.sentinel import SentinelDirectory, named, text_of
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +29,15 @@ _GIVEN_UP = ("-failover-abort-master-timeout", "-failover-abort-slave-timeout")
 EVENTS = (*_CHOSEN, *_DONE, *_GIVEN_UP)
 
 POLL_SECONDS = 1.0
-PROBE_SECONDS = 0.01
 RECONNECT_SECONDS = 1.0
 THREAD_NAME = "redis-kit-sentinel"
 
 
 class SwitchWatcher:
-    """The threads that keep a directory up to date: daemons, per process, started on demand.
+    """The threads that keep a directory up to date: daemons, per process, started on demand."""
 
-    ``is_master`` asks a server itself for its role.
-    """
-
-    def __init__(self, directory: SentinelDirectory, is_master: Callable[[Address], bool]) -> None:
+    def __init__(self, directory: SentinelDirectory) -> None:
         self._directory = directory
-        self._is_master = is_master
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pid: int | None = None
@@ -72,7 +67,6 @@ class SwitchWatcher:
         with self._lock:
             self._pid = None
             self._stop.set()
-            self._directory.urgent.set()
 
     def after_fork(self) -> None:
         """In a forked child no thread runs until the child connects."""
@@ -81,25 +75,11 @@ class SwitchWatcher:
 
     def _poll(self, stop: threading.Event) -> None:
         """A Sentinel that can't be heard can still be asked."""
-        directory, urgent = self._directory, self._directory.urgent
-        while not stop.is_set():
-            urgent.wait(POLL_SECONDS)
-            urgent.clear()
-            while directory.expected is not None and not stop.is_set():
-                self._probe(directory.expected)
-                stop.wait(PROBE_SECONDS)
-            if not stop.is_set():
-                try:
-                    directory.refresh()
-                except ServerError as error:
-                    log.debug("%s", error)
-
-    def _probe(self, expected: Address) -> None:
-        try:
-            if self._is_master(expected):
-                self._directory.settle(expected)
-        except (RedisError, OSError) as error:
-            log.debug("%s, to be promoted, can't be asked: %s", named(expected), error)
+        while not stop.wait(POLL_SECONDS):
+            try:
+                self._directory.refresh()
+            except ServerError as error:
+                log.debug("%s", error)
 
     def _listen(self, stop: threading.Event, member: int) -> None:
         while not stop.is_set():

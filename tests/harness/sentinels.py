@@ -8,8 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-import redis
-
 from tests.harness.engines import Engine, engines
 from tests.harness.servers import Server
 from tests.waiting import wait_until
@@ -30,7 +28,7 @@ class SentinelDaemon(Server):
         """Start it, with shorter periods than the usual 1, 10, 2 and 1 seconds."""
         super().start()
         with self.client() as client:
-            client.execute_command("SENTINEL", "DEBUG", *itertools.chain(*PERIODS.items()))  # type: ignore[no-untyped-call]
+            client.execute_command("SENTINEL", "DEBUG", *itertools.chain(*PERIODS.items()))
 
     def _command(self, port: int) -> list[str]:
         configuration = self.directory / "sentinel.conf"
@@ -118,7 +116,7 @@ class SentinelGroup:
     def ask(self, daemon: Server, *command: object) -> Any:
         """What one Sentinel replies."""
         with daemon.client(socket_timeout=5, decode_responses=True) as client:
-            return client.execute_command(*command)  # type: ignore[no-untyped-call]
+            return client.execute_command(*command)
 
     def master(self) -> Server:
         """The server that most Sentinels that run name as the master."""
@@ -173,7 +171,10 @@ class SentinelGroup:
         """Until every server and Sentinel runs, all agree, and a failover could begin at once."""
         for node in (*self.servers, *self.daemons):
             node.revive()
-        wait_until(self._stable, timeout, what=f"the group to be stable: {self._report()}")
+        try:
+            wait_until(self._stable, timeout, what="the group to be stable")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._report()}") from None
 
     def _stable(self) -> bool:
         masters = {self._view(daemon) for daemon in self.daemons}
@@ -197,19 +198,21 @@ class SentinelGroup:
             good &= replica["flags"] == "slave" and replica["master-port"] == port
             good &= replica["master-link-status"] == "ok"
         for other in map(_pairs, others):
-            good &= other["flags"] == "sentinel"
+            good &= not {"s_down", "disconnected"} & set(other["flags"].split(","))
         return int(port) if good and len(replicas) == 2 else None
 
     def _role(self, server: Server) -> tuple[str, int, str] | None:
         with server.client(socket_timeout=5, decode_responses=True) as client:
-            role = client.execute_command("ROLE")  # type: ignore[no-untyped-call]
+            role = client.execute_command("ROLE")
         return (role[0], int(role[2]), role[3]) if role[0] == "slave" else None
 
     def _report(self) -> str:
-        with contextlib.suppress(redis.RedisError, OSError):
-            views = [self._view(daemon) for daemon in self.daemons]
-            return f"{views}, {[self._role(server) for server in self.servers]}"
-        return "not all answer"
+        lines = [f"{server.port}: {self._role(server) or 'master'}" for server in self.servers]
+        for daemon in self.daemons:
+            lines.append(f"{daemon.port} sees {self._view(daemon)}")
+            lines += [f"  {fact}" for fact in self.ask(daemon, "SENTINEL", "REPLICAS", SERVICE)]
+            lines.append((daemon.directory / "log").read_text()[-1500:])
+        return "\n".join(lines)
 
     # what it holds
 

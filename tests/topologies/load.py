@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -115,7 +116,7 @@ class Load:
     def longest_gap(self) -> float:
         """The longest time without an acknowledged write of any thread, in seconds."""
         times = sorted(moment for writer in self.writers for moment in writer.times)
-        return max(b - a for a, b in zip(times, times[1:], strict=False))
+        return max(later - sooner for sooner, later in itertools.pairwise(times))
 
     @property
     def longest_write(self) -> float:
@@ -126,7 +127,7 @@ class Load:
         """How many acknowledged writes this server doesn't hold, and how many values twice."""
         lost = twice = 0
         for writer in self.writers:
-            held = Counter(value.decode() for value in master.lrange(writer.key, 0, -1))
+            held = Counter(bytes(value).decode() for value in master.lrange(writer.key, 0, -1))
             lost += len(set(writer.acknowledged) - set(held))
             twice += sum(count - 1 for count in held.values())
         return lost, twice
