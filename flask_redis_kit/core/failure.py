@@ -71,6 +71,8 @@ class CircuitBreaker:
             if now >= until + OVERDUE:
                 self._open_until = now + self._open_seconds  # the next caller waits again
                 return
+        if signals.refused.receivers:
+            signals.refused.send(self, address=self._address)
         raise CircuitOpen(
             f"{self._address} failed a moment ago ({self._cause}); not asked again yet.",
             address=self._address,

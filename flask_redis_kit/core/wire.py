@@ -82,6 +82,7 @@ class Wire:
         if broken is not None and broken.maybe_sent and not isinstance(broken, ReplyTimeout):
             again = [n for n, exchange in enumerate(exchanges) if exchange.idempotent]
             if again:
+                _tell_retry(self, [c for n in again for c in exchanges[n].commands], "broken")
                 retried, _ = self._attempt([exchanges[n] for n in again], tally)
                 for n, outcome in zip(again, retried, strict=True):
                     outcomes[n] = outcome
@@ -141,6 +142,7 @@ class Wire:
                 position += 1
         if not again:
             return False
+        _tell_retry(self, commands, "refused")
         try:
             repeated: list[Reply] = self._trip(commands, tally)
         except ServerError as error:
@@ -154,17 +156,29 @@ class Wire:
         """Send commands and read a reply for each; errors of a command stand in the list."""
         if tally is not None:
             tally.trips += 1
-        started = time.perf_counter() if signals.trip.receivers else 0.0
+        if signals.trip.receivers:
+            return self._observed(commands)
+        return self._send_and_read(commands)
+
+    def _observed(self, commands: Sequence[Command]) -> list[Reply]:
+        """The trip, measured for those who listen."""
+        started = time.perf_counter()
         error: Exception | None = None
+        replies: list[Reply] = []
         try:
-            return self._send_and_read(commands)
+            replies = self._send_and_read(commands)
         except ServerError as caught:
             error = caught
             raise
         finally:
-            if signals.trip.receivers:
-                seconds = time.perf_counter() - started
-                signals.trip.send(self, commands=len(commands), seconds=seconds, error=error)
+            signals.trip.send(
+                self,
+                commands=len(commands),
+                seconds=time.perf_counter() - started,
+                error=error,
+                error_replies=[reply for reply in replies if isinstance(reply, Exception)],
+            )
+        return replies
 
     def _send_and_read(self, commands: Sequence[Command]) -> list[Reply]:
         pool, address = self.connector.pool, self.connector.address
@@ -179,6 +193,11 @@ class Wire:
             raise
         finally:
             pool.release(connection)
+
+
+def _tell_retry(wire: Wire, commands: Sequence[Command], reason: str) -> None:
+    if signals.retried.receivers:
+        signals.retried.send(wire, commands=len(commands), reason=reason)
 
 
 def send_commands(connection: Any, commands: Sequence[Command], address: str) -> None:
