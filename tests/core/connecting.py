@@ -9,6 +9,7 @@ from typing import Any
 from flask_redis_kit.core.config import CoreConfig
 from flask_redis_kit.core.connectors import Connectors
 from flask_redis_kit.core.exchange import Exchange, first
+from flask_redis_kit.core.routing import wire_to as wire_over
 from flask_redis_kit.core.wire import Wire
 
 
@@ -19,7 +20,7 @@ def wire_to(url: str, **core: Any) -> Iterator[Wire]:
 
     connectors = Connectors(CoreConfig(url=url, **core), Path("/nonexistent"))
     try:
-        yield Wire(connectors.get())
+        yield wire_over(connectors.get())
     finally:
         connectors.close()
 

@@ -1,5 +1,7 @@
 """Interrupts threads in the middle of exchanges; prints how many replies were read, how many wrong.
 
+Each batch asks for two keys, which lie on two nodes of a Cluster.
+
 Run as a program with the server's URL: interrupts hit the harness of a test runner as well.
 """
 
@@ -39,11 +41,12 @@ class Worker(threading.Thread):
 
     def _rounds(self) -> None:
         while True:
-            key = f"{self.name}:{self.read % 50}"
-            self.wire.send(put(key, key))
-            found = self.wire.send(get(key))
+            keys = [f"{self.name}:{self.read % 50}:{half}" for half in "ab"]
+            for outcome in self.wire.send_many([put(key, key) for key in keys]):
+                outcome.result()
+            outcomes = self.wire.send_many([get(key) for key in keys])
             self.read += 1
-            self.wrong += found != key.encode()
+            self.wrong += [o.result() for o in outcomes] != [key.encode() for key in keys]
 
 
 def main(url: str, interrupts: int) -> None:

@@ -15,6 +15,14 @@ from tests.waiting import wait_until
 
 SLOTS = 16384
 PRIMARIES = 3
+_ARGUMENTS = (
+    *("--cluster-enabled", "yes"),
+    *("--cluster-node-timeout", "1000"),  # they also meet the faster for it
+    # an election however long the replica was without its primary; none moves by itself
+    *("--cluster-replica-validity-factor", "0", "--cluster-allow-replica-migration", "no"),
+    # a full copy begins at once, and ends with the next ping
+    *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"),
+)
 
 
 def slot_of(key: str) -> int:
@@ -34,8 +42,11 @@ class ClusterGroup:
         self._ids: dict[Server, str] = {}
         try:
             for _ in range(2 * PRIMARIES):
-                self.nodes.append(Server(engine, args=_arguments(node_timeout)))
+                self.nodes.append(Server(engine, args=_ARGUMENTS))
             self._join()
+            for node in self.nodes:
+                with node.client() as client:
+                    client.config_set("cluster-node-timeout", round(node_timeout * 1000))
         except BaseException:
             self.stop()
             raise
@@ -52,8 +63,8 @@ class ClusterGroup:
         """These nodes as seeds."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
 
-    def client(self, node: Server, **options: Any) -> redis.Redis:
-        """A plain client of one node."""
+    def client(self, node: Server, **options: Any) -> Any:
+        """A plain client of one node (redis-py has no types for CLUSTER)."""
         return node.client(**options)
 
     def primaries(self) -> list[Server]:
@@ -228,8 +239,8 @@ class Migration:
 
     def move_keys(self, count: int) -> int:
         """Move up to so many keys; how many there were."""
-        with self.source.client() as client:
-            keys = client.execute_command("CLUSTER", "GETKEYSINSLOT", self.slot, count)
+        with self._group.client(self.source) as client:
+            keys: list[bytes] = client.execute_command("CLUSTER", "GETKEYSINSLOT", self.slot, count)
             if keys:
                 self._migrate(client, keys)
             return len(keys)
@@ -251,35 +262,25 @@ class Migration:
     def cancel(self) -> None:
         """The source keeps the slot; keys that have moved come back."""
         self._set(self.source, "STABLE")
-        self._set(self.target, "STABLE")
         with self.target.client() as client:
             keys = client.execute_command("CLUSTER", "GETKEYSINSLOT", self.slot, 10000)
-            if keys:
-                client.execute_command(
-                    "MIGRATE", "127.0.0.1", self.source.port, "", 0, 5000, "KEYS", *keys
-                )
+            if keys:  # as long as it imports, it may
+                self._migrate(client, keys, to=self.source)
+        self._set(self.target, "STABLE")
 
-    def _migrate(self, client: redis.Redis, keys: Any) -> None:
-        client.execute_command("MIGRATE", "127.0.0.1", self.target.port, "", 0, 5000, "KEYS", *keys)
+    def _migrate(self, client: redis.Redis, keys: Any, to: Server | None = None) -> None:
+        port = (to or self.target).port
+        client.execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
 
     def _set(self, node: Server, *words: str) -> None:
-        with node.client() as client:
+        with self._group.client(node) as client:
             client.execute_command("CLUSTER", "SETSLOT", self.slot, *words)
-
-
-def _arguments(node_timeout: float) -> list[str]:
-    milliseconds = str(round(node_timeout * 1000))
-    arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", milliseconds]
-    # an election however long the replica was without its primary; none moves by itself
-    arguments += ["--cluster-replica-validity-factor", "0"]
-    arguments += ["--cluster-allow-replica-migration", "no"]
-    # a full copy begins at once, and ends with the next ping
-    return [*arguments, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
 
 
 def _known(node: Server) -> list[bytes]:
     with node.client() as client:
-        return _bytes(client.execute_command("CLUSTER", "NODES")).splitlines()
+        nodes: Any = client.execute_command("CLUSTER", "NODES")  # type: ignore[no-untyped-call]
+        return _bytes(nodes).splitlines()
 
 
 def _bytes(reply: Any) -> bytes:

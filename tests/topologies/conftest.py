@@ -8,6 +8,9 @@ import pytest
 
 from tests.harness.engines import Engine
 from tests.harness.sentinels import SentinelGroup
+from tests.topologies.clusters import cluster, own_cluster, session_cluster
+
+__all__ = ["cluster", "own_cluster", "session_cluster"]
 
 
 @pytest.fixture(scope="session")
