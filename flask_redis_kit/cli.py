@@ -13,14 +13,15 @@ from flask.cli import AppGroup, with_appcontext
 from flask_redis_kit.core import health
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Feature
+from flask_redis_kit.core.names import DEFAULT_NAME, group_name
 from flask_redis_kit.core.state import KitState
 
 
 def install_commands(app: Flask, kit_name: str, features: Sequence[Feature[Any, Any]]) -> None:
     """Add ``flask redis`` (or ``flask redis-<name>`` for a kit with another name) to an app."""
+    which = "" if kit_name == DEFAULT_NAME else f" of the kit {kit_name!r}"
     group = AppGroup(
-        "redis" if kit_name == "default" else f"redis-{kit_name}",
-        help="The application's Redis: connection, features, keys.",
+        group_name(kit_name), help=f"The application's Redis{which}: connection, features, keys."
     )
     commands = _commands(kit_name)
     for feature in features:

@@ -19,8 +19,15 @@ from flask_redis_kit.core.errors import ConfigError, NotInitialized
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context, Feature, current_state
 from flask_redis_kit.core.keys import KeySpec, checked_namespace
+from flask_redis_kit.core.names import (
+    DEFAULT_NAME,
+    DEFAULT_PREFIX,
+    checked_kit_name,
+    checked_prefix,
+    in_words_of,
+)
 from flask_redis_kit.core.request import batch_of
-from flask_redis_kit.core.state import KitState
+from flask_redis_kit.core.state import KitState, refuse_clash
 from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature
 from flask_redis_kit.ratelimit import RateLimitFeature
@@ -42,7 +49,9 @@ class RedisKit:
     """One Redis for a Flask application: a connection, and the features that share it.
 
     ``features``  which of the five to have, by name; all by default.
-    ``name``      to have several kits on one application.
+    ``name``      to have several kits on one application: each has its own commands
+                  (``flask redis-<name>``), namespace and request batch. The decorators that are
+                  imported, not a kit's own, belong to the kit named "default".
     ``config_prefix``  the start of its config keys.
     ``defaults``  values for plain ``REDIS_…`` settings that the application does not set,
                   e.g. ``url="redis://cache/0"``.
@@ -61,12 +70,12 @@ class RedisKit:
         app: Flask | None = None,
         *,
         features: Iterable[str] = tuple(BUILTIN),
-        config_prefix: str = "REDIS",
-        name: str = "default",
+        config_prefix: str = DEFAULT_PREFIX,
+        name: str = DEFAULT_NAME,
         **defaults: object,
     ) -> None:
-        self.name = name
-        self.config_prefix = config_prefix
+        self.name = checked_kit_name(name)
+        self.config_prefix = checked_prefix(config_prefix)
         self.codec = Codec()
         self._defaults = _checked_arguments(defaults)
         self._features: dict[str, Feature[Any, Any]] = {}
@@ -113,8 +122,21 @@ class RedisKit:
                 "Give the second one a name: RedisKit(app, name='...')."
             )
         given = {**self._defaults, **_checked_arguments(arguments)}
+        try:
+            state = self._prepared(app, given)
+            for other in kits.values():
+                refuse_clash(state, other)
+        except ConfigError as error:
+            raise in_words_of(self.config_prefix, error) from error.__cause__
+        self._install(app)
+        if {"queue", "events"} <= set(self._features):
+            self._tell_users_of_their_jobs(state)
+        kits[self.name] = state
+        self._states.add(state)
+
+    def _prepared(self, app: Flask, arguments: Mapping[str, object]) -> KitState:
         prefix = self.config_prefix
-        core, settings = config.load(config.CoreConfig, app, prefix=prefix, arguments=given)
+        core, settings = config.load(config.CoreConfig, app, prefix=prefix, arguments=arguments)
         if core.namespace is not None:
             checked_namespace(core.namespace)
         state = KitState(app, self.name, core, prefix)
@@ -126,11 +148,7 @@ class RedisKit:
         sections |= {cls().section for cls in BUILTIN.values()}
         config.warn_near_misses(app, prefix, known, sections)
         state.wire()
-        self._install(app)
-        if {"queue", "events"} <= set(self._features):
-            self._tell_users_of_their_jobs(state)
-        kits[self.name] = state
-        self._states.add(state)
+        return state
 
     def _add(self, state: KitState, feature: Feature[Any, Any]) -> set[str]:
         section = feature.section
@@ -160,9 +178,10 @@ class RedisKit:
 
     def _install(self, app: Flask) -> None:
         def finish(response: Response) -> Response:
-            # the session, if it is ours, is saved after this and sends what is deferred with it
+            # this kit's session, if there is one, is saved later and takes the rest along
+            ends = getattr(app.session_interface, "finishes_batch_of", None)
             batch = batch_of(request.environ, self.name, app)
-            if batch is not None and not getattr(app.session_interface, "finishes_batch", False):
+            if batch is not None and not (ends is not None and ends(self.name)):
                 batch.finish()
             return response
 
@@ -253,7 +272,8 @@ class RedisKit:
 
     def health_blueprint(self, url_prefix: str | None = None) -> Blueprint:
         """A blueprint with ``GET /health``: 200 or 503, and the figures as JSON."""
-        blueprint = Blueprint("redis_kit_health", __name__, url_prefix=url_prefix)
+        name = "redis_kit_health" + ("" if self.name == DEFAULT_NAME else f"_{self.name}")
+        blueprint = Blueprint(name, __name__, url_prefix=url_prefix)
 
         @blueprint.get("/health")
         def redis_kit_health() -> tuple[Response, int]:

@@ -138,7 +138,8 @@ def load(
     hints = _hints(cast("Hashable", section_class))
     for item in dataclasses.fields(section_class):  # type: ignore[arg-type]  # any dataclass
         key = key_of(item, prefix, section)
-        found, source = _find(item, key, app, arguments or {})
+        outside = section is None and item.name == "url"
+        found, source = _find(item, key, app, arguments or {}, environment=outside)
         if found is not _MISSING:
             secret = bool(item.metadata.get("secret"))
             values[item.name] = convert(found, hints[item.name], key, secret=secret)
@@ -148,11 +149,16 @@ def load(
 
 
 def _find(
-    item: dataclasses.Field[Any], key: str, app: Flask, arguments: Mapping[str, object]
+    item: dataclasses.Field[Any],
+    key: str,
+    app: Flask,
+    arguments: Mapping[str, object],
+    *,
+    environment: bool,
 ) -> tuple[object, str]:
     if key in app.config and app.config[key] is not None:
         return app.config[key], "app.config"
-    if key == "REDIS_URL" and os.environ.get(key):
+    if environment and os.environ.get(key):
         return os.environ[key], "environment"
     if arguments.get(item.name) is not None:
         return arguments[item.name], "argument"

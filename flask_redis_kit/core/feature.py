@@ -16,6 +16,7 @@ from flask_redis_kit.core.errors import NotInitialized
 from flask_redis_kit.core.exchange import Exchange, Operation, Outcome
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.keys import KeyBuilder, KeySpec
+from flask_redis_kit.core.names import DEFAULT_NAME
 from flask_redis_kit.core.request import Deferred, RequestBatch, current_batch
 from flask_redis_kit.core.wire import Wire, drive
 
@@ -24,7 +25,7 @@ C = TypeVar("C", bound=FeatureConfig)
 E = TypeVar("E")
 
 
-def current_state(kit_name: str = "default") -> AppState:
+def current_state(kit_name: str = DEFAULT_NAME) -> AppState:
     """The state of a kit in the current application; ``NotInitialized`` says what is missing."""
     try:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
@@ -33,12 +34,16 @@ def current_state(kit_name: str = "default") -> AppState:
             "There is no current application. Call this in a request, or inside "
             "`with app.app_context():`."
         ) from None
-    state: AppState | None = app.extensions.get("redis_kit", {}).get(kit_name)
+    kits: dict[str, AppState] = app.extensions.get("redis_kit", {})
+    state = kits.get(kit_name)
     if state is None:
-        raise NotInitialized(
-            f"Application {app.name!r} has no RedisKit named {kit_name!r}. "
-            "Did you forget kit.init_app(app)?"
-        )
+        cure = "Did you forget kit.init_app(app)?"
+        if kits:
+            cure = (
+                f"It has {', '.join(map(repr, kits))}: use the decorators of that kit "
+                "(@kit.cache.cache_result, @kit.ratelimit.rate_limit), or init_app the missing one."
+            )
+        raise NotInitialized(f"Application {app.name!r} has no RedisKit named {kit_name!r}. {cure}")
     return state
 
 

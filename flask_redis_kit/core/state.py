@@ -8,8 +8,10 @@ from flask import Flask
 
 from flask_redis_kit.core import config
 from flask_redis_kit.core.connectors import Connectors
+from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import AppState
-from flask_redis_kit.core.keys import KeyBuilder, default_namespace
+from flask_redis_kit.core.keys import KeyBuilder
+from flask_redis_kit.core.names import kit_namespace
 from flask_redis_kit.core.routing import wire_to
 from flask_redis_kit.core.wire import Wire
 
@@ -24,7 +26,7 @@ class KitState(AppState):
         self.settings: list[config.Setting] = []
         self.receivers: list[object] = []
         """Receivers of signals, kept alive for as long as the application."""
-        self.keys = KeyBuilder(core.namespace or default_namespace(app.name))
+        self.keys = KeyBuilder(core.namespace or kit_namespace(app.name, kit_name))
         self.connectors = Connectors(core, Path(app.instance_path) / "redis")
         self._wires: dict[str | None, Wire] = {}
 
@@ -39,3 +41,30 @@ class KitState(AppState):
     def wires(self) -> list[Wire]:
         """Each server's wire once."""
         return list(dict.fromkeys(self._wires.values()))
+
+
+def refuse_clash(one: KitState, other: KitState) -> None:
+    """Two kits of one application must not read each other's settings or write each other's keys.
+
+    With keys in common each would count, invalidate and run what is the other's. ``ConfigError``
+    names the kits and the cure.
+    """
+    longer, shorter = sorted((one.prefix, other.prefix), key=len, reverse=True)
+    if longer.startswith(f"{shorter}_"):
+        raise ConfigError(
+            f"config_prefix={longer!r} begins like {shorter!r}, so {longer}_URL looks like a "
+            f"setting of both kits. Choose another, such as {shorter}2.",
+            key="config_prefix",
+        )
+    if one.keys.namespace != other.keys.namespace:
+        return
+    for name in one.contexts.keys() & other.contexts.keys():
+        place = one.contexts[name].wire.connector.address
+        if place == other.contexts[name].wire.connector.address:
+            key = f"{one.prefix}_NAMESPACE"
+            raise ConfigError(
+                f"{key}: the kits {other.kit_name!r} and {one.kit_name!r} would both keep their "
+                f"{name} under the namespace {one.keys.namespace!r} on {place}. Give one of them "
+                "another namespace (and a config_prefix of its own, where they share one).",
+                key=key,
+            )

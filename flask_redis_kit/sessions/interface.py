@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import MutableMapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
@@ -54,9 +54,6 @@ class RedisSessionInterface(SessionInterface):
     lifetime are Flask's own: ``SESSION_COOKIE_…``, ``PERMANENT_SESSION_LIFETIME``.
     """
 
-    finishes_batch: Final = True
-    """The kit leaves the last trip of a request to ``save_session``."""
-
     def __init__(self, kit: KitWithSessions) -> None:
         if not isinstance(getattr(kit, "sessions", None), SessionsFeature):
             raise TypeError(
@@ -64,6 +61,10 @@ class RedisSessionInterface(SessionInterface):
                 "'sessions'."
             )
         self._kit = kit
+
+    def finishes_batch_of(self, kit_name: str) -> bool:
+        """Whether that kit leaves the last trip of a request to ``save_session``."""
+        return kit_name == self._kit.name
 
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """The session of a request, not loaded yet. No round trip."""
@@ -114,7 +115,9 @@ class RedisSessionInterface(SessionInterface):
         name = self.get_cookie_name(app)
         if decision is Cookie.SET:
             expires = self.get_expiration_time(app, session)
-            response.set_cookie(name, session.contents.sid, expires=expires, **self._attributes(app))
+            response.set_cookie(
+                name, session.contents.sid, expires=expires, **self._attributes(app)
+            )
             return True
         if decision is Cookie.DELETE and name in request.cookies:
             response.delete_cookie(name, **self._attributes(app))
