@@ -15,6 +15,7 @@ BATCH: Final = 1000
 DEAD_MAX: Final = 10_000
 DEAD_TTL_MS: Final = 7 * 24 * 3600 * 1000
 
+# what workers run is allowed when memory is full (allow-oom): only they can empty the queue
 ENQUEUE = Script(__package__, "lua/enqueue.lua")
 STEP = Script(__package__, "lua/step.lua")
 RETRY = Script(__package__, "lua/retry.lua")
@@ -170,4 +171,9 @@ def _step(reply: list[Reply]) -> Step:
 
 def _fetched(flat: list[Reply]) -> tuple[Fetched, ...]:
     jobs = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    return tuple(Fetched(name.decode(), envelope, int(times)) for name, envelope, times in jobs)
+    return tuple(Fetched(name.decode(), envelope, _count(times)) for name, envelope, times in jobs)
+
+
+def _count(text: bytes) -> int:
+    """A counter; a damaged one counts as none."""
+    return int(text) if text.isdigit() else 0

@@ -72,6 +72,7 @@ class Worker:
         self._now_ms = 0
         self._stops = 0
         self._stop_at: float | None = None
+        self._signed_down = False
 
     @property
     def wakeup_fd(self) -> int:
@@ -119,9 +120,12 @@ class Worker:
         self._waker.clear()
         self._collect()
         now = time.monotonic()
-        self._step_all(now)
         if self._stops and self._stop_at is None:
-            self._stopping(now)  # after the step: what is finished must not be given back
+            log.info("Stopping: waiting up to %g s for running jobs.", self._engine.config.grace)
+            self._stop_at = now + self._engine.config.grace  # whether the server is there or not
+        self._step_all(now)
+        if self._stops and not self._signed_down:
+            self._sign_down()  # after the step: what is finished must not be given back
         for consumer in self._consumers:
             self._look_after(consumer)
         if self._can_park():
@@ -206,7 +210,7 @@ class Worker:
 
     def _patience(self) -> float:
         now = time.monotonic()
-        if self._over() or (self._stops and self._stop_at is None):
+        if self._over() or (self._stops and not self._signed_down):
             return 0.0
         free = self._free() > 0
         times = [consumer.beat_at for consumer in self._consumers]
@@ -249,15 +253,14 @@ class Worker:
             )
         )
 
-    def _stopping(self, now: float) -> None:
+    def _sign_down(self) -> None:
         """The first turn after ``stop()``: nothing is fetched any more, nothing new is begun."""
-        log.info("Stopping: waiting up to %g s for running jobs.", self._engine.config.grace)
-        self._stop_at = now + self._engine.config.grace
         self._park.drop()
         unstarted = self._withdraw()
         for consumer in self._consumers:
             mine = [job for owner, job in unstarted if owner is consumer]
             self._line.ask([consumer.releasing(mine)])
+        self._signed_down = True
 
     def _withdraw(self) -> list[tuple[Consumer, HeldJob]]:
         unstarted = self._threads.withdraw()
@@ -298,6 +301,10 @@ class Worker:
         self._pause(min(LONGEST_PAUSE, 0.02 * 2.0 ** min(self._failures - 1, 10)))
 
     def _pause(self, seconds: float) -> None:
+        """Wait; once stopped only shortly, to see what has finished and whether time is up."""
         until = time.monotonic() + seconds * random.uniform(0.5, 1.0)  # noqa: S311
-        while not self._stops and (left := until - time.monotonic()) > 0:
+        stops = self._stops
+        while self._stops == stops and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
+            if stops:
+                return

@@ -9,9 +9,10 @@ import pytest
 import redis
 
 from flask_redis_kit.queue.layout import QueueKeys
+from flask_redis_kit.queue.worker import Worker
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
-from tests.queue.conftest import MakeApp, Queued, StartWorker, Working, members, ran
+from tests.queue.conftest import MakeApp, Queued, StartWorker, Working, burst, members, ran
 from tests.queue.jobs_app import hold, kit, record
 from tests.waiting import wait_until
 
@@ -284,4 +285,65 @@ def test_a_worker_killed_while_it_is_parked_costs_nothing(
     kit.queue.enqueue(record, {"n": 1})
     start_worker()
     wait_until(lambda: not redis_client.exists(keys.jobs))
+    assert ran(redis_client) == ["1"]
+
+
+def test_workers_empty_a_queue_whose_server_has_no_memory_left(
+    make_app: MakeApp, working: Working, own_server: Callable[..., Server], keys: QueueKeys
+) -> None:
+    server = own_server()
+    full = make_app(server.url, REDIS_QUEUE_BACKOFF=0)
+    runs: list[int] = []
+
+    @kit.queue.task(name="note")
+    def note(n: int) -> None:
+        runs.append(n)
+
+    with full.app.app_context(), server.client() as client:
+        kit.queue.enqueue_many([("note", {"n": n}) for n in range(20)])
+        kit.queue.enqueue("flaky", {"succeed_at": 9})  # can't write, so it fails each time
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.OutOfMemoryError):
+            kit.queue.enqueue(hold, {"n": 1})
+        with working(full, threads=2):
+            wait_until(lambda: len(runs) == 20 and client.zcard(keys.dead) == 1)
+        assert client.zcard(keys.workers) == 0
+        client.config_set("maxmemory", 0)
+
+
+def test_a_worker_that_is_stopped_while_the_server_is_away_ends_after_its_grace(
+    make_app: MakeApp, own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_server()
+    queued = make_app(server.url, REDIS_QUEUE_GRACE=0.4)
+    started, go_on = threading.Event(), threading.Event()
+
+    @kit.queue.task(name="long")
+    def long() -> None:
+        started.set()
+        go_on.wait(30)
+
+    with queued.app.app_context():
+        kit.queue.enqueue("long")
+        worker = Worker(queued.engine, queued.app.app_context, ["default"], threads=1)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            assert started.wait(10)
+            server.kill()
+            worker.stop()
+            wait_until(lambda: not thread.is_alive(), timeout=10)
+        finally:
+            go_on.set()
+            worker.stop()
+    failures = [message for message in caplog.messages if "server fails" in message]
+    assert len(failures) < 5  # each has twice as many attempts behind it
+
+
+def test_a_damaged_count_of_crashes_counts_as_none(
+    near: Queued, redis_client: redis.Redis, keys: QueueKeys
+) -> None:
+    job_id = kit.queue.enqueue(record, {"n": 1})
+    redis_client.hset(keys.crash, job_id, "x")
+    burst(near)
     assert ran(redis_client) == ["1"]

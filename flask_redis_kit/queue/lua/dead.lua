@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Move a job that this worker holds to the dead letters, and drop the oldest of those.
 -- A worker that doesn't hold the job any more changes nothing.
 -- KEYS  1 jobs HASH, 2 a:<worker> LIST, 3 dead ZSET, 4 deadx HASH, 5 crash HASH, 6 stats HASH

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take back the jobs of a worker whose lease ran out, at most 200 a call. Each counts one crash and
 -- goes to the head of its list; one that has taken too many workers with it is dead.
 -- KEYS  1 workers ZSET, 2 a:<dead worker> LIST, 3 jobs HASH, 4-6 w:h w:n w:l LIST, 7 wake LIST,

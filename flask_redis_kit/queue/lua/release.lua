@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Give back the jobs that a worker holds, except some, to the head of their lists: they were not
 -- run, or not to the end, and no attempt is counted. A worker that leaves is signed off.
 -- KEYS  1 jobs HASH, 2 a:<worker> LIST, 3-5 w:h w:n w:l LIST, 6 wake LIST, 7 workers ZSET

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Let a job that this worker holds run again later, with a new envelope (it counts the failures).
 -- A worker that doesn't hold the job any more changes nothing.
 -- KEYS  1 jobs HASH, 2 a:<worker> LIST, 3 delayed ZSET, 4 wake LIST, 5 stats HASH

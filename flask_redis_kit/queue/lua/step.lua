@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- One step of a worker: heartbeat, acknowledge finished jobs, move due jobs, fetch new ones.
 -- A worker that was reaped is told so (and gets no jobs); its acknowledgements count all the same:
 -- the first success wins, a second one finds nothing to do.
