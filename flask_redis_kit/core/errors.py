@@ -15,12 +15,20 @@
     │   │   └── CircuitOpen                         it failed just now; not asked again yet
     │   ├── ServerRefused                           wrong password, user, database or TLS
     │   └── ServerTooOld                            older than Redis 7.0 or Valkey 7.2
-    └── CrossSlotError (ValueError)    keys of one atomic step lie in different Cluster slots
+    ├── CrossSlotError (ValueError)    keys of one atomic step lie in different Cluster slots
+    └── TransactionError               a transaction that can't be, or that failed
+        ├── TransactionMisused (RuntimeError)         nested, on two servers, read too early
+        ├── TransactionRefused                        refused as a whole: nothing was applied
+        ├── TransactionPartial                        a part failed as it ran; the rest stands
+        └── TransactionUncertain (ServerUnavailable)  the reply was lost: applied or not
 
 Errors of one feature live in that feature and derive from ``RedisKitError`` too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import redis.exceptions
 
@@ -98,3 +106,56 @@ class ServerTooOld(ServerError):
 
 class CrossSlotError(RedisKitError, ValueError):
     """Keys that must change together lie in different Cluster slots."""
+
+
+class TransactionError(RedisKitError):
+    """A transaction that can't be, or that failed."""
+
+
+class TransactionMisused(TransactionError, RuntimeError):
+    """Something that a transaction can't do; the message names the cure. Nothing was sent."""
+
+
+class TransactionRefused(TransactionError):
+    """The server refused the transaction as a whole: nothing was applied.
+
+    The cause is the server's own error.
+    """
+
+
+class Settled(Protocol):
+    """What came of one call in a transaction."""
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it failed; None if it didn't."""
+
+    def result(self) -> object:
+        """Its value; raises its error."""
+
+
+class TransactionPartial(TransactionError):
+    """A part failed while the transaction ran; the rest was applied: Redis rolls nothing back.
+
+    ``applied``, ``failed``  the calls of the block, by name; each in the order of the block.
+    ``outcomes``             what came of every call, in the order of the block.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        applied: Sequence[str],
+        failed: Sequence[str],
+        outcomes: Sequence[Settled],
+    ) -> None:
+        super().__init__(message)
+        self.applied = tuple(applied)
+        self.failed = tuple(failed)
+        self.outcomes = tuple(outcomes)
+
+
+class TransactionUncertain(TransactionError, ServerUnavailable):
+    """The connection was lost before the reply came: all of it was applied, or nothing."""
+
+    maybe_sent = True

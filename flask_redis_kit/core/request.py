@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from flask import Flask, Request, globals  # noqa: A004  # flask's
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
-from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.core.wire import Tally, Wire
 
 T = TypeVar("T")
 PLAN = "__redis_kit_plan__"
@@ -111,6 +111,20 @@ class RequestBatch:
                 d for d in self._deferred if d.wire is wire and d.exchange.feature in features
             ]
             return self._send(wire, earlier, exchanges)
+
+    def apart(self, wire: Wire, features: set[str], send: Callable[[Tally], T]) -> T:
+        """Let ``send`` make a trip of its own, with writes of these features (a transaction).
+
+        Their earlier writes that wait for the end of the request are sent in a trip before it.
+        """
+        with self._lock:
+            self._forget_plans(features)
+            earlier = [
+                d for d in self._deferred if d.wire is wire and d.exchange.feature in features
+            ]
+            if earlier:
+                self._send(wire, earlier, ())
+            return send(self)
 
     def settle(self, pending: Pending[Any]) -> None:
         """Send all that is pending on this look-up's wire, and it with them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -36,6 +36,8 @@ from flask_redis_kit.core.errors import (
     ServerUnavailable,
 )
 from flask_redis_kit.core.exchange import Command, Exchange, Operation, Outcome, Reply
+from flask_redis_kit.core.failure import CircuitBreaker
+from flask_redis_kit.core.pool import Pool
 from flask_redis_kit.core.script import ScriptCall
 
 T = TypeVar("T")
@@ -49,6 +51,14 @@ class Tally(Protocol):
     """Whoever wants to know how many round trips were made."""
 
     trips: int
+
+
+class Route(NamedTuple):
+    """A way to one server."""
+
+    pool: Pool
+    breaker: CircuitBreaker
+    address: str
 
 
 class Wire:
@@ -93,6 +103,35 @@ class Wire:
         if isinstance(operation, Exchange):
             return self.send(operation)
         return drive(operation, self.send)
+
+    def transact(
+        self,
+        exchanges: Sequence[Exchange[Any]],
+        tally: Tally | None = None,
+        *,
+        route: Route | None = None,
+        asking: bool = False,
+    ) -> list[Reply]:
+        """Send MULTI, all commands, EXEC in one round trip, and never again; the raw replies.
+
+        Scripts go with their source. ``route`` and ``asking`` (for a slot on its way there) are for
+        a Cluster's node. Raises ``ServerError``; errors of commands stand among the replies.
+        """
+        connector = self.connector
+        route = route or Route(connector.pool, connector.breaker, connector.address)
+        route.breaker.check()
+        commands: list[Command] = [("ASKING",)] if asking else []
+        commands.append(("MULTI",))
+        commands += [with_source(c) for exchange in exchanges for c in exchange.commands]
+        commands.append(("EXEC",))
+        try:
+            replies = self._trip(commands, tally, route)
+        except ServerError as error:
+            if isinstance(error, ServerUnavailable) and not isinstance(error, PoolExhausted):
+                route.breaker.failed(error)
+            raise
+        route.breaker.succeeded()
+        return replies[1:] if asking else replies
 
     def _attempt(
         self, exchanges: Sequence[Exchange[Any]], tally: Tally | None
@@ -152,21 +191,23 @@ class Wire:
             replies[position] = reply
         return True
 
-    def _trip(self, commands: Sequence[Command], tally: Tally | None) -> list[Reply]:
+    def _trip(
+        self, commands: Sequence[Command], tally: Tally | None, route: Route | None = None
+    ) -> list[Reply]:
         """Send commands and read a reply for each; errors of a command stand in the list."""
         if tally is not None:
             tally.trips += 1
         if signals.trip.receivers:
-            return self._observed(commands)
-        return self._send_and_read(commands)
+            return self._observed(commands, route)
+        return self._send_and_read(commands, route)
 
-    def _observed(self, commands: Sequence[Command]) -> list[Reply]:
+    def _observed(self, commands: Sequence[Command], route: Route | None) -> list[Reply]:
         """The trip, measured for those who listen."""
         started = time.perf_counter()
         error: Exception | None = None
         replies: list[Reply] = []
         try:
-            replies = self._send_and_read(commands)
+            replies = self._send_and_read(commands, route)
         except ServerError as caught:
             error = caught
             raise
@@ -180,8 +221,9 @@ class Wire:
             )
         return replies
 
-    def _send_and_read(self, commands: Sequence[Command]) -> list[Reply]:
-        pool, address = self.connector.pool, self.connector.address
+    def _send_and_read(self, commands: Sequence[Command], route: Route | None) -> list[Reply]:
+        source = route or self.connector
+        pool, address = source.pool, source.address
         connection: Any = pool.get_connection()
         try:
             send_commands(connection, commands, address)
