@@ -187,13 +187,10 @@ class Visit:
 
     def _served(self, hit: Hit) -> Response:
         response: Response = hit.value
-        response.headers.extend(
-            (
-                ("Age", str(hit.age_ms // 1000)),
-                ("Cache-Status", self._status(f"hit; ttl={hit.ttl_ms // 1000}")),
-                ("Date", _date(int(time.time()))),
-            )
-        )
+        add = response.headers.add  # none of these was stored
+        add("Age", str(hit.age_ms // 1000))
+        add("Cache-Status", self._status(f"hit; ttl={hit.ttl_ms // 1000}"))
+        add("Date", _date(int(time.time())))
         if _CONDITIONS.isdisjoint(self.request.environ):
             return response
         return response.make_conditional(self.request)  # type: ignore[return-value]
@@ -240,9 +237,9 @@ class Visit:
         response.set_data(response.get_data())  # with its length
         response.add_etag()
         headers = [
-            (name, value) for name, value in response.headers if name.lower() not in _NOT_STORED
+            [name, value] for name, value in response.headers if name.lower() not in _NOT_STORED
         ]
-        stored = (response.status, headers, response.get_data())
+        stored = [response.status, headers, response.get_data()]
         return self.engine.encoded(stored, f"Route {self.request.endpoint!r}")
 
     def _refusal(self, response: Response) -> str | None:

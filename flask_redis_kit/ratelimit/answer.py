@@ -113,7 +113,8 @@ def set_headers(response: Response, result: RateLimitResult) -> None:
         str(result.remaining if result.allowed else 0),
         str(math.ceil(time.time() + wait)),
     )
-    headers.extend(zip(_STATE, figures, strict=True))
+    for name, figure in zip(_STATE, figures, strict=True):
+        headers.add(name, figure)
     if response.status_code == TooManyRequests.code and not result.allowed:
         headers["Retry-After"] = str(result.retry_seconds)
         headers["Cache-Control"] = "no-store"

@@ -115,4 +115,4 @@ def _verdict(replies: list[Reply]) -> Verdict:
     admitted, *numbers = replies[0]
     fields = iter(numbers)
     rows = zip(fields, fields, fields, fields, strict=True)
-    return Verdict(admitted == 1, tuple(Standing(*row) for row in rows))
+    return Verdict(admitted == 1, tuple(map(Standing._make, rows)))
