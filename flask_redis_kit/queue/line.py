@@ -1,9 +1,10 @@
-"""A worker's own connection: nothing is ever sent again by itself, see ``Consumer.broken``."""
+"""A worker's own connections: nothing that may have run is sent again, see ``Consumer.broken``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
@@ -12,15 +13,69 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.diagnosis import read_error
 from flask_redis_kit.core.exchange import Command, Exchange, Reply
+from flask_redis_kit.core.routing import wire_to
 from flask_redis_kit.core.script import ScriptCall
+
+
+class Quick(Protocol):
+    """Where a worker's questions are answered at once."""
+
+    def ask(self, exchanges: Sequence[Exchange[Any]]) -> list[Any]:
+        """Send in one trip and return the values; raises the first error."""
+
+    def drop(self) -> None:
+        """Forget what is still to come."""
+
+    def close(self) -> None:
+        """The end."""
+
+
+class Lines:
+    """The lines of one worker: ``quick`` for its questions, and one for each place to wait at.
+
+    On Cluster a worker has its own slot table, and connections to each node that has its queues.
+    """
+
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self.spread = connector.nodes is not None
+        """Whether queues may lie on different servers."""
+        self.quick: Quick
+        self._connector = connector
+        if self.spread:
+            settings = replace(connector.settings, socket_timeout=timeout, max_connections=2)
+            self._connector = Connector(settings)
+            self.quick = _Routed(self._connector)
+        else:
+            self.quick = Line(connector, timeout)
+
+    def waiting(self, timeout: float, key: str) -> Line:
+        """A line to wait at the server that has ``key``."""
+        return Line(self._connector, timeout, key)
+
+
+class _Routed:
+    """Asks each queue's own node, all in one trip, and follows redirections."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._wire = wire_to(connector)
+
+    def ask(self, exchanges: Sequence[Exchange[Any]]) -> list[Any]:
+        return [outcome.result() for outcome in self._wire.send_many(exchanges)]
+
+    def drop(self) -> None:
+        """Nothing: the wire keeps no connection with something to come."""
+
+    def close(self) -> None:
+        self._connector.close()
 
 
 class Line:
     """One connection of its own, used by one thread. ``timeout`` (s) is for each reply."""
 
-    def __init__(self, connector: Connector, timeout: float) -> None:
+    def __init__(self, connector: Connector, timeout: float, key: str = "") -> None:
         self._address = connector.address
-        self._client = connector.dedicated(socket_timeout=timeout)
+        self._client = connector.dedicated(socket_timeout=timeout, key=key)
         self._connection: Any = None
 
     def ask(self, exchanges: Sequence[Exchange[Any]]) -> list[Any]:

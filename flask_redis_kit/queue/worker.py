@@ -19,8 +19,8 @@ from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.queue.consumer import Consumer
 from flask_redis_kit.queue.engine import QueueEngine
-from flask_redis_kit.queue.line import Line
-from flask_redis_kit.queue.parking import Parking
+from flask_redis_kit.queue.line import Lines
+from flask_redis_kit.queue.parking import Parking, parkings
 from flask_redis_kit.queue.runner import HeldJob, Outcome, Runner
 from flask_redis_kit.queue.threads import JobThreads, Waker
 
@@ -56,16 +56,15 @@ class Worker:
         self._threads: JobThreads[tuple[Consumer, HeldJob], Outcome] = JobThreads(
             self._threads_count, lambda item: runner.run(item[1]), self._waker
         )
-        connector = engine.context.wire.connector
-        self._line = Line(connector, REPLY)
-        self._park = Parking(Line(connector, BLOCK + REPLY), longest=BLOCK, reply=REPLY)
         self._consumers = [
             Consumer(
                 engine.keys(queue), lease=engine.config.lease, max_crashes=engine.config.max_crashes
             )
             for queue in dict.fromkeys(queues)
         ]
-        self._lead = self._consumers[0]
+        lines = Lines(engine.context.wire.connector, REPLY)
+        self._line = lines.quick
+        self._parks = parkings(lines, self._consumers, longest=BLOCK, reply=REPLY)
         self._last_fed: Consumer | None = None
         self._running = 0
         self._failures = 0
@@ -106,8 +105,9 @@ class Worker:
                     self._broken(error)
             self._leave()
         finally:
+            for park in self._parks:
+                park.close()
             self._line.close()
-            self._park.close()
             self._threads.stop()
             if not self._running:
                 self._threads.join(timeout=5)
@@ -128,8 +128,9 @@ class Worker:
             self._sign_down()  # after the step: what is finished must not be given back
         for consumer in self._consumers:
             self._look_after(consumer)
-        if self._can_park():
-            self._park.enter(self._consumers, self._lead, self._free())
+        for park in self._parks:
+            if self._can_park(park):
+                park.enter(self._free() if len(self._parks) == 1 else 0)
         self._wait()
 
     def _collect(self) -> None:
@@ -158,10 +159,10 @@ class Worker:
             consumer.told()
             step = values[position]
             self._now_ms = step.now_ms
-            parked = self._park.holds(consumer)
-            self._start(consumer, consumer.took(step, want, now, parked=parked))
-            if parked and not step.registered:
-                self._park.drop()
+            park = next((park for park in self._parks if park.holds(consumer)), None)
+            self._start(consumer, consumer.took(step, want, now, parked=park is not None))
+            if park is not None and not step.registered:
+                park.drop()
             if step.fetched:
                 self._last_fed = consumer
 
@@ -175,38 +176,33 @@ class Worker:
 
     # parking
 
-    def _can_park(self) -> bool:
-        return (
-            not self._burst
-            and not self._stops
-            and not self._park.occupied
-            and self._free() > 0
-            and not any(consumer.hungry or not consumer.joined for consumer in self._consumers)
-        )
+    def _drop_parks(self) -> None:
+        for park in self._parks:
+            park.drop()
 
-    def _leave_park(self) -> None:
-        woken = self._park.leave(self._line)
+    def _can_park(self, park: Parking) -> bool:
+        return not self._burst and not self._stops and park.ready and self._free() > 0
+
+    def _leave_park(self, park: Parking) -> None:
+        woken = park.leave(self._line)
         new = woken.consumer.took(woken.step, woken.want, time.monotonic())
         self._start(woken.consumer, new)
-        for consumer in self._consumers:
-            if consumer is not woken.consumer and woken.key in (None, consumer.keys.wake):
-                consumer.hungry = True
-                if woken.key:
-                    self._lead = consumer
 
     def _wait(self) -> None:
         """Sleep until a job is finished, the park is over, or something is due."""
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
-        if self._park.occupied:
-            poll.register(self._park, select.POLLIN | select.POLLHUP | select.POLLERR)
+        for park in self._parks:
+            if park.occupied:
+                poll.register(park, select.POLLIN | select.POLLHUP | select.POLLERR)
         ready = {descriptor for descriptor, _ in poll.poll(self._patience() * 1000)}
-        if not self._park.occupied:
-            return
-        if self._park.fileno() in ready:
-            self._leave_park()
-        elif time.monotonic() > self._park.ends:
-            raise ReplyTimeout("The server did not end a blocking command in time.")
+        for park in self._parks:
+            if not park.occupied:
+                continue
+            if park.fileno() in ready:
+                self._leave_park(park)
+            elif time.monotonic() > park.ends:
+                raise ReplyTimeout("The server did not end a blocking command in time.")
 
     def _patience(self) -> float:
         now = time.monotonic()
@@ -214,8 +210,7 @@ class Worker:
             return 0.0
         free = self._free() > 0
         times = [consumer.beat_at for consumer in self._consumers]
-        if self._park.occupied:
-            times.append(self._park.ends)
+        times += [park.ends for park in self._parks if park.occupied or park.ends > now]
         if self._stop_at is not None:
             times.append(self._stop_at)
         for consumer in self._consumers:
@@ -227,7 +222,9 @@ class Worker:
 
     def _free(self) -> int:
         """Threads that nothing was fetched for, not even by the step that is parked."""
-        return 0 if self._stops else self._threads_count - self._running - self._park.want
+        if self._stops:
+            return 0
+        return self._threads_count - self._running - sum(park.want for park in self._parks)
 
     def _rotation(self) -> list[Consumer]:
         """The queues, the one after that which was fed last first: none starves."""
@@ -255,7 +252,7 @@ class Worker:
 
     def _sign_down(self) -> None:
         """The first turn after ``stop()``: nothing is fetched any more, nothing new is begun."""
-        self._park.drop()
+        self._drop_parks()
         unstarted = self._withdraw()
         for consumer in self._consumers:
             mine = [job for owner, job in unstarted if owner is consumer]
@@ -269,7 +266,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Tell what is left to tell, give the rest back, sign off; again if that fails."""
-        self._park.drop()
+        self._drop_parks()
         self._withdraw()
         self._collect()
         for _ in range(2):
@@ -285,12 +282,12 @@ class Worker:
         """Drop the connections, wait a little longer each time, and begin again by comparing."""
         self._failures += 1
         self._line.drop()
-        self._park.drop()
+        self._drop_parks()
         now = time.monotonic()
         for consumer in self._consumers:
             consumer.broken(now)
         try:
-            with self._engine.damage(self._lead.keys.queue):
+            with self._engine.damage(self._parks[0].lead.keys.queue):
                 raise error
         except FAILURES as named:
             error = named

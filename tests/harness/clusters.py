@@ -279,8 +279,7 @@ class Migration:
 
 def _known(node: Server) -> list[bytes]:
     with node.client() as client:
-        nodes: Any = client.execute_command("CLUSTER", "NODES")  # type: ignore[no-untyped-call]
-        return _bytes(nodes).splitlines()
+        return _bytes(client.execute_command("CLUSTER", "NODES")).splitlines()
 
 
 def _bytes(reply: Any) -> bytes:

@@ -211,8 +211,7 @@ def test_an_idle_process_finds_what_took_over_meanwhile(own_cluster: StartCluste
 def test_a_planned_failover_loses_nothing(own_cluster: StartCluster) -> None:
     cluster = own_cluster()
     with wire_to(cluster.url) as wire, Load(appending(wire)) as load:
-        for _ in range(3):
-            primary = cluster.primaries()[0]
+        for primary in cluster.primaries():  # Redis 7 allows no two in a row of the same
             replica = cluster.replica_of(primary)
             cluster.client(replica).execute_command("CLUSTER", "FAILOVER")
             wait_until(partial(_leads, cluster, replica), what="the failover")
