@@ -100,6 +100,8 @@ def _commands(kit_name: str) -> list[click.Command]:
         table(rows)
         click.echo(f"\nnamespace: {state.keys.namespace}")
         click.echo(f"server:    {state.connectors.get().address}")
+        for name in state.databases.names:
+            click.echo(f"database {name}: {state.databases.connector(name).address}")
 
     @click.command("features")
     def features() -> None:

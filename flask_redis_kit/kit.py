@@ -243,6 +243,16 @@ class RedisKit:
         """The current application's redis-py client, on the pool that the features share."""
         return self.connector().client
 
+    def connection(self, name: str) -> redis.Redis:
+        """The redis-py client of a connection that ``REDIS_DATABASES`` names.
+
+        ``"default"`` is ``kit.client``. Raises ``ConfigError`` listing the known names.
+        """
+        try:
+            return self.state().databases.connector(name).client
+        except ConfigError as error:
+            raise in_words_of(self.config_prefix, error) from None
+
     @property
     def replica(self) -> redis.Redis:
         """A client that reads from replicas under Sentinel; elsewhere from the server itself.

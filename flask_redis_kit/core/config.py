@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask
 
 from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.masking import HIDDEN, names_secret
 from flask_redis_kit.core.url import mask
 
 C = TypeVar("C")
@@ -40,14 +41,14 @@ class FeatureConfig:
     """
 
     enabled: bool = True
-    url: str | None = field(default=None, metadata={"secret": True})
+    url: str | None = field(default=None, metadata={"secret": True}, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class CoreConfig:
     """The plain ``REDIS_…`` keys. Times are seconds."""
 
-    url: str | None = field(default=None, metadata={"secret": True})
+    url: str | None = field(default=None, metadata={"secret": True}, repr=False)
     host: str | None = None
     port: int | None = None
     db: int | None = None
@@ -69,6 +70,9 @@ class CoreConfig:
     maintenance_notifications: bool = False
     options: Mapping[str, object] = field(
         default_factory=dict, metadata={"secret": True}, repr=False
+    )
+    databases: Mapping[str, object] = field(
+        default_factory=dict, metadata={"secret": True, "urls": True}, repr=False
     )
     client_class: object = field(default=None, metadata={"suffix": "CLASS"})
     namespace: str | None = None
@@ -178,8 +182,22 @@ def _shown(item: dataclasses.Field[Any], value: object) -> str:
     if item.name == "url":
         return repr(mask(str(value)))
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name!r}: '***'" for name in value) + "}"
-    return "'***'"
+        return _shown_entries(value, urls="urls" in item.metadata)
+    return f"'{HIDDEN}'"
+
+
+def _shown_entries(entries: Mapping[Any, object], *, urls: bool) -> str:
+    """The entries of a dict; ``urls``: their URLs, names and numbers may be read by anybody."""
+    shown = []
+    for name, value in entries.items():
+        if urls and isinstance(value, Mapping):
+            text = _shown_entries(value, urls=name != "options")
+        elif urls and not names_secret(str(name)) and isinstance(value, str | int | None):
+            text = _safe(value)
+        else:
+            text = f"'{HIDDEN}'"
+        shown.append(f"{name!r}: {text}")
+    return "{" + ", ".join(shown) + "}"
 
 
 def convert(value: object, hint: Any, key: str, *, secret: bool = False) -> object:

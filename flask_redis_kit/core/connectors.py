@@ -56,7 +56,7 @@ class Connectors:
         self._embedded_directory = embedded_directory
         self._lock = threading.Lock()
         self._by_settings: list[tuple[ConnectionSettings, Connector]] = []
-        self._embedded: list[EmbeddedServer] = []
+        self._embedded: dict[str | Path, EmbeddedServer] = {}
         renew_in_child(self)
 
     def after_fork(self) -> None:
@@ -68,7 +68,10 @@ class Connectors:
 
         Raises ``ConfigError`` for a URL or an option that can't be right.
         """
-        settings = settings_from(self._core, url)
+        return self.to(settings_from(self._core, url))
+
+    def to(self, settings: ConnectionSettings) -> Connector:
+        """The connector with these settings. No I/O."""
         with self._lock:
             for known, connector in self._by_settings:
                 if known == settings:
@@ -83,29 +86,38 @@ class Connectors:
         with self._lock:
             for _, connector in self._by_settings:
                 connector.close()
-            for server in self._embedded:
+            for server in self._embedded.values():
                 server.release()
 
     def _server_for(self, endpoint: Endpoint) -> EmbeddedServer | None:
         if endpoint.kind != "embedded":
             return None
-        if endpoint.option("private", False):
-            server = EmbeddedServer(None, private=True)
-        else:
-            server = EmbeddedServer(endpoint.path or self._embedded_directory)
-        self._embedded.append(server)
-        return server
+        private = bool(endpoint.option("private", False))
+        place = "private" if private else Path(endpoint.path or self._embedded_directory)
+        if place not in self._embedded:
+            # whatever the database and the options: the same directory is the same server
+            directory = None if private else place
+            self._embedded[place] = EmbeddedServer(directory, private=private)
+        return self._embedded[place]
 
 
 def settings_from(core: CoreConfig, url: str | None = None) -> ConnectionSettings:
-    """The settings of one server: the URL's query beats flat keys, which beat REDIS_OPTIONS."""
-    given = url or core.url
-    if url is not None:
-        endpoint = parse(url)  # its reader knows the setting's name
-    else:
-        endpoint = _parsed(given, "REDIS_URL") if given else _flat_endpoint(core)
-    if given and url is None:
-        endpoint = _completed(endpoint, core, given)
+    """The settings of one server: the URL's query beats flat keys, which beat REDIS_OPTIONS.
+
+    Raises ``ConfigError``; for ``url`` its reader knows the name of the setting.
+    """
+    return settings_at(core, parse(url) if url is not None else endpoint_from(core))
+
+
+def endpoint_from(core: CoreConfig) -> Endpoint:
+    """Where REDIS_URL, or else the flat keys, say that the server is."""
+    if not core.url:
+        return _flat_endpoint(core)
+    return _completed(_parsed(core.url, "REDIS_URL"), core, core.url)
+
+
+def settings_at(core: CoreConfig, endpoint: Endpoint) -> ConnectionSettings:
+    """The settings of the server at ``endpoint``, which has options of its own."""
     values: dict[str, Any] = {
         "max_connections": core.max_connections,
         "socket_timeout": core.socket_timeout,

@@ -80,6 +80,10 @@ def _starts_option(part: str) -> bool:
     return unquote(part.partition("=")[0]) in OPTIONS
 
 
+def names_secret(name: str) -> bool:
+    """Whether what goes by this name is to be hidden: passwords, tokens, credentials."""
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
 def _is_secret(part: str) -> bool:
-    name = unquote(part.partition("=")[0]).lower()
-    return any(word in name for word in _SECRET_WORDS)
+    return names_secret(unquote(part.partition("=")[0]))

@@ -8,6 +8,7 @@ from flask import Flask
 
 from flask_redis_kit.core import config
 from flask_redis_kit.core.connectors import Connectors
+from flask_redis_kit.core.databases import Databases
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import AppState
 from flask_redis_kit.core.keys import KeyBuilder
@@ -28,6 +29,7 @@ class KitState(AppState):
         """Receivers of signals, kept alive for as long as the application."""
         self.keys = KeyBuilder(core.namespace or kit_namespace(app.name, kit_name))
         self.connectors = Connectors(core, Path(app.instance_path) / "redis")
+        self.databases = Databases(core, self.connectors)
         self._wires: dict[str | None, Wire] = {}
 
     def wire(self, url: str | None = None) -> Wire:

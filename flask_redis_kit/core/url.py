@@ -93,7 +93,8 @@ class Endpoint:
                 return f"unix:{self.path}" + (f" db {self.db}" if self.db else "")
             case _:
                 name = f"embedded:{self.path}" if self.path else "embedded"
-                return f"{name} (private)" if self.option("private", False) else name
+                name += " (private)" if self.option("private", False) else ""
+                return name + (f" db {self.db}" if self.db else "")
 
 
 def parse(url: str) -> Endpoint:
