@@ -102,6 +102,11 @@ class SentinelDirectory:
         assert self._known is not None  # noqa: S101  # an answer was learned, or it had raised
         return self._known
 
+    @property
+    def known(self) -> Address | None:
+        """The master's address as it was last learned; None before any Sentinel was asked."""
+        return self._known
+
     def replicas(self) -> list[Address]:
         """The addresses of the replicas that are up, in no particular order."""
         return self._ask(self._replicas_from)
@@ -149,9 +154,9 @@ class SentinelDirectory:
             self._settled.set()
         self._drop(_fitting(address), at_once=True)
 
-    def demoted(self, address: Address | None) -> None:
-        """The server refused a write: the next connection finds out who took its place."""
-        self._drop(lambda c: c.followed != address or c.is_replica, at_once=False)
+    def demoted(self) -> None:
+        """A master refused a write: the next connections find out who took its place."""
+        self._drop(lambda connection: connection.is_replica, at_once=False)
 
     def _await_promotion(self, wait: float) -> None:
         deadline = time.monotonic() + wait

@@ -98,12 +98,15 @@ class _Followed(Diagnosis):
                     raise
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """As any; a master that refuses writes is not asked again before Sentinel is."""
+        """As any; a master that refuses writes is not asked again before Sentinel is.
+
+        Only the user's client reads like this; the wire has its own way, and tells us itself.
+        """
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]  # redis-py's
         except (ReadOnlyError, MasterDownError):
             if not self.is_replica:
-                self._directory.demoted(self.followed)
+                self._directory.demoted()
             raise
 
     def _connect(self) -> Any:

@@ -164,7 +164,8 @@ class Wire:
         Reads of the same feature that came after it saw the state before it: they are sent again
         behind it, so that the order within a feature holds. False if nothing was refused.
         """
-        refusals = (NoScriptError, *_MOVED) if self.connector.following else NoScriptError
+        following = self.connector.following
+        refusals = NoScriptError if following is None else (NoScriptError, *_MOVED)
         again: list[int] = []
         features: set[str] = set()
         commands: list[Command] = []
@@ -181,6 +182,8 @@ class Wire:
                 position += 1
         if not again:
             return False
+        if following is not None and any(isinstance(replies[n], _MOVED) for n in again):
+            following.directory.demoted()
         _tell_retry(self, commands, "refused")
         try:
             repeated: list[Reply] = self._trip(commands, tally)

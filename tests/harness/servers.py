@@ -145,6 +145,11 @@ class Server:
         """Whether the process runs (it may be paused)."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def paused(self) -> bool:
+        """Whether it was paused, and not resumed."""
+        return self._paused
+
     def start(self) -> None:
         """Start it, on the same port as before if it ran before; return when it answers."""
         if self.alive:

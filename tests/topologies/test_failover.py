@@ -1,0 +1,202 @@
+"""Failovers of a real Sentinel group under a steady load, with counted results.
+
+What an asynchronous replication may lose is what the replica had not received: ``LAG`` is generous
+for that on a busy machine, and far below what goes to a master that was replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from redis.sentinel import Sentinel
+
+from flask_redis_kit.core.errors import ServerError
+from flask_redis_kit.core.sentinel import SentinelDirectory
+from flask_redis_kit.core.wire import Wire
+from tests.core.connecting import get, put, wire_to
+from tests.harness.sentinels import SERVICE, SentinelGroup
+from tests.harness.servers import Server
+from tests.topologies.load import Load, appending, appending_idempotently
+from tests.waiting import wait_until
+
+LAG = 30
+"""Writes: about as many as eight threads get acknowledged in 30 ms."""
+
+
+@contextmanager
+def stock_load(group: SentinelGroup) -> Iterator[Load]:
+    """The same writes through redis-py's own Sentinel client."""
+    hosts = [("127.0.0.1", daemon.port) for daemon in group.daemons]
+    sentinel: Any = Sentinel(hosts, socket_timeout=0.5)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinel.master_for(SERVICE, socket_timeout=0.5)
+    try:
+        with Load(lambda key, value: client.rpush(key, value), threads=2, name="stock") as load:
+            yield load
+    finally:
+        client.close()
+        for each in sentinel.sentinels:
+            each.close()
+
+
+def fate_of(load: Load, group: SentinelGroup, title: str) -> tuple[int, int]:
+    """Print the figures; acknowledged writes that are lost, and writes that ran twice."""
+    with group.master().client() as master:
+        print(load.report(title, master))
+        return load.fate(master)
+
+
+def follow(load: Load, group: SentinelGroup, old: Server) -> None:
+    """Wait until the Sentinels agree, and then until every thread writes again."""
+    group.wait_until_switched(old)
+    load.wait_for(1, what="writes to go on within moments of the switch")
+    load.wait_for(50)
+
+
+@pytest.mark.parametrize(
+    "harm", [SentinelGroup.kill_master, SentinelGroup.pause_master], ids=["SIGKILL", "SIGSTOP"]
+)
+def test_a_master_that_dies_or_hangs_is_replaced_and_writes_go_on(
+    sentinels: SentinelGroup,
+    harm: Callable[[SentinelGroup], Server],
+    request: pytest.FixtureRequest,
+) -> None:
+    with wire_to(sentinels.url) as wire, Load(appending(wire)) as load:
+        load.wait_for(50)
+        old = harm(sentinels)
+        follow(load, sentinels, old)
+        assert wire.connector.breaker.state == "closed"
+        old.revive()  # it still takes itself for the master
+        load.wait_for(50)
+        sentinels.wait_until_stable()
+    lost, twice = fate_of(load, sentinels, request.node.callspec.id)
+    assert lost <= LAG
+    assert twice == 0
+    # the circuit breaker answers for the dead master: nobody waits for it again and again
+    assert load.errors["ReplyTimeout"] + load.errors["ConnectTimeout"] <= 3 * len(load.writers)
+
+
+def test_a_failover_on_command_loses_no_more_than_the_replication_lag(
+    sentinels: SentinelGroup,
+) -> None:
+    with (
+        wire_to(sentinels.url) as wire,
+        Load(appending(wire)) as load,
+        stock_load(sentinels) as stock,
+    ):
+        load.wait_for(50)
+        old = sentinels.failover()
+        follow(load, sentinels, old)
+        sentinels.wait_until_stable()  # the old master was writable until now
+        load.wait_for(10)
+    lost, twice = fate_of(load, sentinels, "SENTINEL FAILOVER")
+    stock_lost, _ = fate_of(stock, sentinels, "the same with redis-py's own client")
+    assert lost <= LAG
+    assert twice == 0
+    assert sum(load.errors.values()) <= len(load.writers)
+    assert stock_lost > LAG  # or this test would prove nothing
+
+
+def test_a_coordinated_failover_is_not_noticed(sentinels: SentinelGroup) -> None:
+    if sentinels.engine.name != "valkey":
+        pytest.skip("coordinated failovers are Valkey's")
+    for daemon in sentinels.daemons:
+        sentinels.ask(daemon, "SENTINEL", "SET", SERVICE, "failover-timeout", 10_000)
+    with (
+        wire_to(sentinels.url_with(socket_timeout=10)) as wire,
+        Load(appending_idempotently(wire)) as load,
+        Load(appending(wire), threads=4, name="once") as once,
+    ):
+        load.wait_for(50)
+        old = sentinels.failover(coordinated=True)
+        follow(load, sentinels, old)
+        sentinels.wait_until_stable()
+        once.wait_for(10)
+    for daemon in sentinels.daemons:
+        sentinels.ask(daemon, "SENTINEL", "SET", SERVICE, "failover-timeout", 1500)
+    assert fate_of(load, sentinels, "COORDINATED, may run twice") == (0, 0)
+    assert fate_of(once, sentinels, "COORDINATED, must not run twice") == (0, 0)
+    assert not load.errors
+    # Sentinel cuts all connections to the new master once, when it has seen the promotion: a
+    # write that must not run twice is not sent again if it was under way at that moment
+    assert sum(once.errors.values()) <= len(once.writers)
+
+
+def test_a_sentinel_that_missed_the_failover_is_not_believed(
+    own_sentinels: Callable[..., SentinelGroup],
+) -> None:
+    group = own_sentinels()
+    with wire_to(group.url) as wire:
+        directory = directory_of(wire)
+        wire.send(put("a", "1"))
+        late = group.daemons[2]
+        late.pause()
+        old = group.failover()
+        wait_until(
+            lambda: group.port_named_by(group.daemons[0]) != old.port,
+            what="the first Sentinel to switch",
+        )
+        wire.send(put("a", "2"))
+        new = directory.master()
+        assert new[1] != old.port
+        for daemon in group.daemons[:2]:
+            daemon.pause()
+        late.resume()
+        for _ in range(20):  # it names the old master until it hears of the other one
+            directory.ask(2)
+            assert directory.master() == new
+        assert wire.send(get("a")) == b"2"
+
+
+def test_a_failover_that_nobody_announced_is_found_by_asking(
+    sentinels: SentinelGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask_redis_kit.core.watcher import SwitchWatcher
+
+    def deaf(watcher: SwitchWatcher, *_: object) -> None:
+        """Hears nothing."""
+
+    monkeypatch.setattr(SwitchWatcher, "_listen", deaf)
+    with wire_to(sentinels.url) as wire:
+        wire.send(put("a", "1"))
+        old = sentinels.failover()
+        sentinels.wait_until_switched(old)
+        wait_until(
+            lambda: directory_of(wire).known != ("127.0.0.1", old.port),
+            what="the poll to find the new master",
+        )
+        wire.send(put("a", "2"))
+        with sentinels.master().client() as master:
+            assert master.get("a") == b"2"
+
+
+def test_without_threads_a_demoted_master_is_found_out_by_what_it_says(
+    sentinels: SentinelGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask_redis_kit.core.watcher import SwitchWatcher
+
+    monkeypatch.setattr(SwitchWatcher, "start", lambda _: None)
+    with wire_to(sentinels.url) as wire:
+        wire.send(put("a", "1"))
+        old = sentinels.failover()
+        sentinels.wait_until_switched(old)
+        sentinels.wait_until_stable()
+
+        def written() -> bool:
+            try:
+                return bool(wire.send(put("a", "2")))
+            except ServerError:
+                return False
+
+        wait_until(written, what="a write to get through")
+        with sentinels.master().client() as master:
+            assert master.get("a") == b"2"
+
+
+def directory_of(wire: Wire) -> SentinelDirectory:
+    """What knows where the master is."""
+    assert wire.connector.following is not None
+    return wire.connector.following.directory
