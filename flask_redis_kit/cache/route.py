@@ -282,7 +282,7 @@ def arrive(engine: CacheEngine, recipe: Recipe, wrapper: object) -> Visit | None
     request = current_request()
     if request is None:
         return None
-    if not any(each is wrapper for each in view_wrappers(engine.context.app, request)):
+    if wrapper not in view_wrappers(engine.context.app, request):
         return None
     batch = engine.context.batch()
     if batch is None or not batch.enter(wrapper):

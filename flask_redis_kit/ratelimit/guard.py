@@ -103,7 +103,7 @@ class Guard:
         view = app.view_functions.get(request.endpoint)
         if view is self.wrapper:
             return request.endpoint if batch.enter(self.wrapper) else None
-        if not any(wrapper is self.wrapper for wrapper in view_wrappers(app, request)):
+        if self.wrapper not in view_wrappers(app, request):
             return None
         if not batch.enter(self.wrapper):
             return None

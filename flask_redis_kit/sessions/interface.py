@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.sansio.http import parse_cookie
 
 from flask_redis_kit.core.errors import ServerUnavailable
 from flask_redis_kit.core.failure import FAILURES
@@ -75,7 +76,7 @@ class RedisSessionInterface(SessionInterface):
         if not config.enabled:
             return RedisSession(Contents(store.codec))
         batch = open_batch(request, self._kit.name, app)
-        sid = request.cookies.get(self.get_cookie_name(app), "")
+        sid = _cookie(request, self.get_cookie_name(app))
         if is_id(sid):
             hashed = digest_of(sid)
             pending = batch.prefetch(store.wire, store.load(hashed))
@@ -140,6 +141,12 @@ class RedisSessionInterface(SessionInterface):
         if hasattr(self, "get_cookie_partitioned"):  # Flask 3.1
             attributes["partitioned"] = self.get_cookie_partitioned(app)
         return attributes
+
+
+def _cookie(request: Request, name: str) -> str:
+    """What ``request.cookies`` has, without its search through all headers."""
+    header = request.environ.get("HTTP_COOKIE", "")
+    return parse_cookie(header).get(name, "") if name in header else ""
 
 
 def _loaded(

@@ -181,9 +181,10 @@ def _loaded(replies: list[Reply]) -> Loaded:
         return NOTHING._replace(rotated=stored.get(TOMBSTONE, b"").startswith(ROTATED))
     fields: dict[str, bytes] = {}
     for field, value in stored.items():
+        if field[:1] == b"\0":
+            continue
         try:
-            if not field.startswith(b"\0"):
-                fields[field.decode()] = value
+            fields[field.decode()] = value
         except UnicodeDecodeError:
             continue  # no name of ours
     return Loaded(fields, incarnation, max(0, replies[1]) / 1000, False)
