@@ -26,7 +26,7 @@ from flask_redis_kit.core.names import (
     checked_prefix,
     in_words_of,
 )
-from flask_redis_kit.core.request import batch_of
+from flask_redis_kit.core.request import batch_of, last_batch
 from flask_redis_kit.core.state import KitState, refuse_clash
 from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature
@@ -180,14 +180,14 @@ class RedisKit:
         def finish(response: Response) -> Response:
             # this kit's session, if there is one, is saved later and takes the rest along
             ends = getattr(app.session_interface, "finishes_batch_of", None)
-            batch = batch_of(request.environ, self.name, app)
+            batch = batch_of(request, self.name, app)
             if batch is not None and not (ends is not None and ends(self.name)):
                 batch.finish()
             return response
 
         def teardown(_: BaseException | None) -> None:
             # no response was made here; and a copied context ends while its request goes on
-            batch = batch_of(request.environ, self.name, app)
+            batch = batch_of(request, self.name, app)
             if batch is not None:
                 batch.flush()
 
@@ -273,7 +273,7 @@ class RedisKit:
 
     def trips_of(self, environ: dict[str, Any]) -> int:
         """Round trips of the request with this WSGI environ: for a middleware that counts."""
-        batches = (batch_of(environ, self.name, state.app) for state in list(self._states))
+        batches = (last_batch(environ, self.name, state.app) for state in list(self._states))
         return sum(batch.trips for batch in batches if batch is not None)
 
     def health(self) -> list[health.Health]:

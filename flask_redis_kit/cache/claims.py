@@ -1,12 +1,13 @@
 """Who has a name: functions without one of their own must not find each other's values.
 
-Lambdas, functions made inside functions, and what a decorator without ``functools.wraps`` returns
-share their qualified name with others of the kind.
+Lambdas, functions made inside functions, what a decorator without ``functools.wraps`` returns, and
+methods bound to an object share their qualified name with others of the kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from flask_redis_kit.core.errors import ConfigError
@@ -15,7 +16,7 @@ from flask_redis_kit.core.errors import ConfigError
 def is_ambiguous(function: Callable[..., Any]) -> bool:
     """Whether another function may have the same module and qualified name."""
     name = getattr(function, "__qualname__", "<locals>")
-    return "<locals>" in name or "<lambda>" in name
+    return "<locals>" in name or "<lambda>" in name or _bound_to(function) is not None
 
 
 class Claims:
@@ -35,8 +36,16 @@ class Claims:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two function objects do the same: one code, and nothing captured."""
+    """Whether two function objects do the same: one code, and nothing captured or bound."""
+    if _bound_to(one) is not _bound_to(other):
+        return False
     code = getattr(one, "__code__", None)
     if code is None or code != getattr(other, "__code__", None):
         return False
     return one.__closure__ is None and other.__closure__ is None
+
+
+def _bound_to(function: Any) -> object:
+    """The object or class whose method this is; of a builtin function it would be its module."""
+    owner = getattr(function, "__self__", None)
+    return None if isinstance(owner, ModuleType) else owner

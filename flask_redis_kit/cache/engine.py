@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis.exceptions import OutOfMemoryError
 
@@ -47,6 +48,8 @@ class CacheEngine:
         self.shards = Shards(context.wire, context.keys)
         self.notices = Notices()
         self.claims = Claims()
+        self.views: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        """By cached function: whether it is a view of the application."""
         self.flights = Flights(context.config, self.shards, self.notices)
         self._misses = MissMemory()
         self._default_ttl_ms = milliseconds(context.config.default_ttl)

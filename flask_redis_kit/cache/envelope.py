@@ -7,6 +7,7 @@ with its length in one byte.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import NamedTuple
 
@@ -75,6 +76,8 @@ def unpack(stored: bytes) -> Envelope:
         raise ValueError("it is no value of the cache")
     if version != VERSION or flags:
         raise ValueError(f"it has version {version}, flags {flags}; known is {VERSION}")
+    if not 0 <= total < math.inf:
+        raise ValueError(f"it lives for {total} ms")
     at, size = _FIXED.size, len(stored)
     tags: list[bytes] = []
     for _ in range(count):

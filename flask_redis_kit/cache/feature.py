@@ -10,7 +10,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, cast
 from flask_redis_kit.cache import route
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.engine import CacheEngine
-from flask_redis_kit.cache.flow import Flow, run, run_async
+from flask_redis_kit.cache.flow import Flow, computed, run, run_async
 from flask_redis_kit.cache.recipe import Recipe, checked_prefix, plain
 from flask_redis_kit.cache.shards import KEYSPACE
 from flask_redis_kit.cache.tags import checked_tags
@@ -128,8 +128,8 @@ def cache_result(
     ``key_prefix``  a name for the function's values that outlives a move to another module.
     ``ttl``         seconds or a timedelta; ``REDIS_CACHE_DEFAULT_TTL`` (300 s) if left out.
     ``tags``        at most 32 names to invalidate by; ``{parameter}`` is filled in.
-    ``public``      of a view: its response is the same for everyone although the session, or an
-                    ``Authorization`` header, is there.
+    ``public``      the result is the same for everyone although the session is read, or the request
+                    of a view has an ``Authorization`` header.
 
     Works on functions and views, blocking and ``async def``. Arguments are told apart by exact
     type and value; one without identity raises ``TypeError`` naming it. Concurrent calls compute
@@ -200,7 +200,11 @@ def _flow(
     kwargs: dict[str, Any],
 ) -> Flow[Any]:
     visit = route.arrive(engine, recipe, wrapper)
-    return plain(engine, recipe, args, kwargs) if visit is None else visit.flow(args, kwargs)
+    if visit is not None:
+        return visit.flow(args, kwargs)
+    if route.must_compute(engine, recipe, wrapper):
+        return computed()
+    return plain(engine, recipe, args, kwargs)
 
 
 def _dressed(

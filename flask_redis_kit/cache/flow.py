@@ -78,6 +78,11 @@ async def run_async(flow: Flow[T], send: Send, compute: Callable[[], Awaitable[A
         return value
 
 
+def computed() -> Flow[Any]:
+    """The function called, nothing else."""
+    return (yield COMPUTE)
+
+
 def without_compute() -> Any:
     """For flows that never call a function."""
     raise AssertionError("this flow computes nothing")

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -96,7 +96,9 @@ def encode(value: object) -> bytes:
     if encoder is not None:
         return encoder(value)
     if isinstance(value, Enum):
-        return _joined(b"E", [_named(kind), encode(value.name)])
+        # flags that no member stands for have no name, or share one
+        known_by = value.value if isinstance(value, Flag) else value.name
+        return _joined(b"E", [_named(kind), encode(known_by)])
     parameters: Any = vars(kind).get("__dataclass_params__")  # of the class itself, no base's
     if parameters is not None and parameters.frozen and dataclasses.is_dataclass(value):
         fields = [encode(getattr(value, field.name)) for field in dataclasses.fields(value)]

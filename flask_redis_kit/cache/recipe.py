@@ -16,8 +16,14 @@ from flask_redis_kit.cache.identity import plain as are_plain
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.request import session_accessed
 
 _MOST_VISITS = 512
+_SESSION = (
+    "%s: its result is not cached, as it reads the session and so may be one user's. Give it what "
+    "it needs, such as the user's id, as an argument; if it is the same for everyone, say "
+    "@cache_result(public=True)."
+)
 
 
 class Recipe:
@@ -151,6 +157,8 @@ def plain(
 ) -> Flow[Any]:
     """A call of a plain function: its result from the cache, or computed and stored.
 
+    A result for which the session was read is not stored: it may be one user's. (If others have
+    read the session before, a function's own reading of it can't be told any more.)
     One round trip for a hit, three for a miss.
     """
     flights = engine.flights
@@ -158,11 +166,16 @@ def plain(
     found = yield from flights.obtain(recipe.call(args, kwargs), engine.context.codec.decode)
     if isinstance(found, Hit):
         return found.value
+    untouched = not recipe.public and not session_accessed(surely=True)
     try:
         value = yield COMPUTE
     except BaseException:
         yield from flights.close(found, None, 0)
         raise
-    payload = None if found.token is None else engine.encoded(value, recipe.about)
+    payload = None
+    if untouched and session_accessed(surely=True):
+        engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
+    elif found.token is not None:
+        payload = engine.encoded(value, recipe.about)
     yield from flights.close(found, payload, recipe.ttl_ms(engine))
     return value

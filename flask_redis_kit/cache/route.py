@@ -30,6 +30,7 @@ from flask_redis_kit.core.request import (
     current_request,
     session_accessed,
     view_wrappers,
+    wrappers_of,
 )
 
 METHODS = frozenset({"GET", "HEAD"})
@@ -161,6 +162,7 @@ class Visit:
             "scheme": request.scheme,
             "host": request.host,
             "root": request.root_path,
+            "path": request.path,  # a url_value_preprocessor may take arguments out of view_args
             "endpoint": request.endpoint,
             "query": query,
         }
@@ -193,7 +195,13 @@ class Visit:
         add("Date", _date(int(time.time())))
         if _CONDITIONS.isdisjoint(self.request.environ):
             return response
-        return response.make_conditional(self.request)  # type: ignore[return-value]
+        self._conditional(response)
+        return response
+
+    def _conditional(self, response: Response) -> None:
+        """Answer a condition, such as a known ``ETag``; those hold for success only (RFC 9110)."""
+        if 200 <= response.status_code < 300:
+            response.make_conditional(self.request)
 
     def _mark(self, response: Response, what: str) -> None:
         response.headers.add("Cache-Status", self._status(what))
@@ -226,7 +234,7 @@ class Visit:
         self._end(storing, when=lambda: not is_refused())
         self._end(flights.releasing(turn), when=is_refused)
         self._mark(response, "fwd=miss")
-        response.make_conditional(self.request)
+        self._conditional(response)
 
     def _payload(self, response: Response) -> bytes | None:
         reason = self._refusal(response)
@@ -288,6 +296,25 @@ def arrive(engine: CacheEngine, recipe: Recipe, wrapper: object) -> Visit | None
     if batch is None or not batch.enter(wrapper):
         return None
     return Visit(engine, recipe, wrapper, batch, request)
+
+
+def must_compute(engine: CacheEngine, recipe: Recipe, wrapper: object) -> bool:
+    """Whether this is a view, called by other code, that must answer this request by itself."""
+    request = current_request()
+    if request is None or recipe.public:
+        return False
+    if "Authorization" not in request.headers and not session_accessed():
+        return False
+    known = engine.views.get(wrapper)
+    if known is None:
+        app = engine.context.app
+        known = any(
+            each is wrapper
+            for endpoint in app.view_functions
+            for each in wrappers_of(app, endpoint, "GET")
+        )
+        engine.views[wrapper] = known
+    return known
 
 
 def plan(engine: CacheEngine, recipe: Recipe, wrapper: object, batch: RequestBatch) -> None:

@@ -3,8 +3,8 @@
 Pending are read-only look-ups that the request will need if it needs anything (its session, its
 cached page). They go out with the first Exchange that is needed now. Deferred are writes nobody
 waits for; they go out together at the end. A request that needs nothing sends nothing.
-The batch lives in the WSGI environ of its request, so threads that share the request share it; two
-applications that are asked in turn with one environ have one each.
+The batch lives on its request, so threads that share the request share it. A WSGI environ that is
+used again, or copied to ask for a part of a page, makes another request with another batch.
 """
 
 from __future__ import annotations
@@ -213,8 +213,14 @@ class RequestBatch:
         return outcomes[len(pending) + len(writes) :]
 
 
-def batch_of(environ: dict[str, Any], kit_name: str, app: Flask) -> RequestBatch | None:
-    """The batch of the request with this WSGI environ in ``app``, if it has one."""
+def batch_of(of: Request, kit_name: str, app: Flask) -> RequestBatch | None:
+    """The batch of a request, if it has one."""
+    batch: RequestBatch | None = vars(of).get(_name(kit_name, app))
+    return batch
+
+
+def last_batch(environ: dict[str, Any], kit_name: str, app: Flask) -> RequestBatch | None:
+    """The batch of the latest request in ``app`` with this WSGI environ, if it had one."""
     batch: RequestBatch | None = environ.get(_name(kit_name, app))
     return batch
 
@@ -225,14 +231,15 @@ def _name(kit_name: str, app: Flask) -> str:
 
 def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
     """The batch of a request, made at the first call."""
-    batch = batch_of(of.environ, kit_name, app)
+    batch = batch_of(of, kit_name, app)
     if batch is None:
 
         def planner(batch: RequestBatch) -> None:
             for plan in plans_of(app, of):
                 plan(batch)
 
-        batch = of.environ.setdefault(_name(kit_name, app), RequestBatch(planner))
+        name = _name(kit_name, app)
+        batch = of.environ[name] = vars(of).setdefault(name, RequestBatch(planner))
     return batch
 
 
@@ -259,7 +266,12 @@ def _current_context() -> Any:
 
 def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
     """The view function of a request and all it wraps, outermost first."""
-    view: Any = app.view_functions.get(of.endpoint or "")
+    return wrappers_of(app, of.endpoint or "", of.method)
+
+
+def wrappers_of(app: Flask, endpoint: str, method: str) -> Iterator[Callable[..., Any]]:
+    """The view function of an endpoint and all it wraps, outermost first."""
+    view: Any = app.view_functions.get(endpoint)
     view_class: Any = None
     while view is not None:
         yield view
@@ -267,7 +279,7 @@ def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
         view_class = getattr(view, "view_class", view_class)
         following = getattr(view, "__wrapped__", None)
         if following is None and view_class is not None:
-            name = of.method.lower()
+            name = method.lower()
             following = getattr(view_class, name, None)
             if following is None and name == "head":
                 following = getattr(view_class, "get", None)
@@ -285,12 +297,19 @@ def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]
             yield plan
 
 
-def session_accessed() -> bool:
+def session_accessed(*, surely: bool = False) -> bool:
     """True if this request has read or written its session, without touching it.
 
     From Flask 3.1.3 on the ``session`` proxy itself counts as access, so the object is taken from
-    the context's own attributes.
+    the context's own attributes. Before, a cookie session didn't notice ``in``, ``len`` or a loop
+    over it: there one that holds something, and doesn't say ``tracks_access``, counts as accessed,
+    unless it is asked for what ``surely`` was.
     """
-    attributes = vars(_current_context())
+    context = _current_context()
+    if context is None:
+        return False
+    attributes = vars(context)
     session = attributes.get("_session", attributes.get("session"))
-    return bool(getattr(session, "accessed", False))
+    if surely or getattr(session, "accessed", False):
+        return bool(getattr(session, "accessed", False))
+    return "_session" not in attributes and not getattr(session, "tracks_access", not session)

@@ -21,6 +21,8 @@ class RedisSession(SessionMixin):
     """
 
     accessed = False
+    tracks_access = True
+    """``accessed`` tells of every way to read it."""
 
     def __init__(self, contents: Contents, saving: Saving | None = None) -> None:
         self.contents = contents

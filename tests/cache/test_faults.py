@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -31,12 +33,15 @@ Spoil = Callable[[redis.Redis, bytes, bytes], object]
         lambda client, key, _: client.setrange(key, 3, b"\x01"),
         lambda client, key, old: client.setrange(key, unpack(old).start, b"\x99"),
         lambda client, key, old: client.setrange(key, unpack(old).start, b"\x80"),
+        lambda client, key, _: client.setrange(key, 28, struct.pack(">d", math.inf)),
+        lambda client, key, _: client.setrange(key, 28, struct.pack(">d", math.nan)),
         lambda client, key, _: client.delete(key) and client.rpush(key, "x"),
         lambda client, key, _: client.delete(key) and client.hset(key, "x", "y"),
     ],
     ids=[
         *("empty", "garbage", "long garbage", "cut payload", "cut header", "other version"),
-        *("other flags", "other codec", "pickle", "a list", "a hash"),
+        *("other flags", "other codec", "pickle", "endless", "no number"),
+        *("a list", "a hash"),
     ],
 )
 @pytest.mark.parametrize("kind", ["function", "route", "by hand"])

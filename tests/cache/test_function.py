@@ -113,6 +113,30 @@ def test_functions_that_share_a_name_must_be_told_apart(kit: RedisKit) -> None:
         two()
 
 
+def test_methods_of_two_objects_must_be_told_apart(kit: RedisKit) -> None:
+    class Account:
+        def __init__(self, owner: str) -> None:
+            self.owner = owner
+
+        def name(self) -> str:
+            return self.owner
+
+        @classmethod
+        def kind(cls) -> str:
+            return cls.__name__
+
+    class Other(Account):
+        pass
+
+    Account.name.__qualname__ = "Account.name"  # as of a class at the top of a module
+    Account.kind.__func__.__qualname__ = "Account.kind"  # type: ignore[attr-defined]
+    alice = Account("alice")
+    for first, second in ((alice.name, Account("bob").name), (Account.kind, Other.kind)):
+        assert kit.cache.cache_result()(first)() == kit.cache.cache_result()(first)() == first()
+        with pytest.raises(ConfigError, match="Give each a key_prefix"):
+            kit.cache.cache_result()(second)()
+
+
 def test_an_argument_without_identity_is_named(kit: RedisKit) -> None:
     class User:
         def __repr__(self) -> str:

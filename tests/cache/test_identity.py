@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import KEEP, Enum, Flag, IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,14 @@ class Colour(Enum):
 
 class Size(IntEnum):
     SMALL = 1
+
+
+class Mode(IntFlag):
+    READ = 1
+
+
+class Kept(Flag, boundary=KEEP):
+    READ = 1
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,9 @@ def test_calls_share_a_digest_only_if_they_are_equal(one: list[Any], other: list
         (Colour.RED, 1),
         (Size.SMALL, 1),
         (Colour.RED, "RED"),
+        (Mode(8), Mode(16)),
+        (Mode(1), 1),
+        (Kept(8), Kept(16)),
         (-0.0, 0.0),
         (Decimal("1.0"), Decimal("1")),
         (date(2026, 1, 1), datetime(2026, 1, 1)),

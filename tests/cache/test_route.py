@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask, Response, make_response, redirect, request
+from flask import Flask, Response, g, make_response, redirect, request
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 from werkzeug.exceptions import NotFound
+from werkzeug.test import EnvironBuilder
 
 from flask_redis_kit import RedisKit, cache_result
 
@@ -375,3 +376,56 @@ def test_a_missing_placeholder_of_a_route_is_an_error_that_names_it(app: Flask) 
     app.add_url_rule("/", "page", page)
     with pytest.raises(TypeError, match="needs an argument named 'lang'"):
         app.test_client().get("/")
+
+
+def test_what_a_preprocessor_takes_out_of_the_url_is_part_of_the_key(app: Flask) -> None:
+    @app.url_value_preprocessor
+    def pull_language(_: str | None, values: dict[str, Any] | None) -> None:
+        if values:
+            g.language = values.pop("language", None)
+
+    @app.get("/<language>/about")
+    @cache_result()
+    def about() -> str:
+        return str(g.language)
+
+    client = app.test_client()
+    for _ in range(2):
+        assert (client.get("/en/about").text, client.get("/de/about").text) == ("en", "de")
+    assert was_hit(client.get("/de/about"))
+
+
+def test_two_rules_of_a_view_are_two_pages(app: Flask) -> None:
+    @app.get("/one")
+    @app.get("/two")
+    @cache_result()
+    def either() -> str:
+        return request.path
+
+    client = app.test_client()
+    assert (client.get("/one").text, client.get("/two").text) == ("/one", "/two")
+
+
+@pytest.mark.parametrize("header", [("If-None-Match", "*"), ("If-Match", '"x"')])
+def test_conditions_hold_for_success_only(app: Flask, header: tuple[str, str]) -> None:
+    app.add_url_rule("/", "page", cache_result()(lambda: ("nothing here", 404)))
+    client = app.test_client()
+    for _ in range(2):
+        response = client.get("/", headers=[header])
+        assert (response.status_code, response.text) == (404, "nothing here")
+    assert was_hit(client.get("/"))
+
+
+def test_an_environ_that_is_used_again_is_another_request(app: Flask) -> None:
+    @app.get("/part")
+    @cache_result()
+    def part() -> str:
+        return request.args.get("q", "")
+
+    def ask(environ: dict[str, Any]) -> str:
+        answer: Any = app.wsgi_app(environ, lambda *_: lambda _: None)
+        return b"".join(answer).decode()
+
+    for query in "ab":
+        environ = EnvironBuilder("/part", query_string={"q": query}).get_environ()
+        assert [ask(environ), ask(environ), ask({**environ})] == [query] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -117,3 +118,80 @@ def test_each_endpoint_is_warned_about(app: Flask, caplog: pytest.LogCaptureFixt
     for path in ("/a", "/b", "/a", "/b"):
         app.test_client().get(path)
     assert [message.split()[2] for message in caplog.messages] == ["'a'", "'b'"]
+
+
+def test_a_view_called_by_another_view_answers_each_user_for_himself(
+    app: Flask, redis_client: redis.Redis
+) -> None:
+    login(app, "alice")
+
+    @app.get("/me")
+    @cache_result()
+    def me() -> str:
+        return f"Hello {session.get('name')}"
+
+    @app.get("/")
+    def home() -> str:
+        return me()
+
+    @app.get("/again")
+    def again() -> str:
+        return f"{'name' in session} {me()}"
+
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    for path, start in (("/", ""), ("/again", "True ")):
+        assert alice.get(path).text == f"{start}Hello alice"
+        assert bob.get(path).text == f"{start}Hello bob"
+    assert not list(redis_client.scan_iter("frk:*:cache:[vwl]:*"))
+
+
+def test_what_a_cached_function_reads_of_the_session_is_nobody_elses(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    login(app, "alice")
+
+    @cache_result()
+    def greeting() -> str:
+        return f"Hello {session.get('name')}"
+
+    @cache_result(public=True)
+    def terms() -> str:
+        return f"Terms {session.get('name')}"
+
+    @app.get("/")
+    @cache_result()
+    def home() -> str:
+        return greeting()
+
+    app.add_url_rule("/terms", "terms", lambda: terms())
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    texts = [client.get("/").text for client in (alice, bob, app.test_client(), alice)]
+    assert texts == ["Hello alice", "Hello bob", "Hello None", "Hello alice"]
+    assert alice.get("/terms").text == bob.get("/terms").text == "Terms alice"
+    assert sum("greeting: its result is not cached" in text for text in caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: "name" in session,
+        lambda: bool(session),
+        lambda: len(session),
+        lambda: list(session),
+        lambda: sorted(session.items()),
+        lambda: dict(session),
+    ],
+    ids=["in", "bool", "len", "loop", "items", "dict"],
+)
+def test_every_way_to_read_a_cookie_session_counts(app: Flask, read: Callable[[], object]) -> None:
+    """Flask's own sessions noticed few of them before 3.1.3."""
+    login(app, "alice")
+    app.add_url_rule("/", "home", cache_result()(lambda: str(read())))
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    hers = alice.get("/").text
+    assert [client.get("/").text == hers for client in (bob, alice, bob)] == [False, True, False]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Response, copy_current_request_context, stream_with_context
+from flask import Flask, Response, copy_current_request_context, request, stream_with_context
 from flask.views import MethodView
 from werkzeug.test import Client
 
@@ -266,6 +266,29 @@ def test_two_applications_that_are_asked_in_turn_have_a_batch_each(counting: Cou
         assert counter.read("a") == 1
     with first.app_context():
         kit.close()
+
+
+def test_a_part_of_a_page_asked_with_a_copied_environ_has_its_own_batch(
+    counting: Counting,
+) -> None:
+    app, counter = counting
+
+    @app.get("/part")
+    def part() -> str:
+        counter.later("part")
+        return str(id(counter.context().batch()))
+
+    @app.get("/")
+    def page() -> str:
+        batch = counter.context().batch()
+        assert batch is not None
+        environ: Any = {**request.environ, "PATH_INFO": "/part"}
+        answer: Any = app.wsgi_app(environ, lambda *_: lambda _: None)
+        return f"{b''.join(answer).decode() != str(id(batch))} {batch.finished} {batch.notes}"
+
+    assert app.test_client().get("/").text == "True False {}"
+    with app.app_context():
+        assert counter.read("part") == 1
 
 
 def test_another_application_called_in_a_request_sends_what_it_has(counting: Counting) -> None:
