@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
+from functools import partial
 
 from flask import Blueprint, Flask, Response, request
 
@@ -88,27 +89,39 @@ class _Server:
         self.commands = series.commands.labels(address)
         self.seconds = series.seconds.labels(address)
         self._gauges = (
-            (series.breakers.labels(address), self._breakers),
-            (series.in_use.labels(address), lambda: self._use()[0]),
-            (series.size.labels(address), lambda: self._use()[1]),
+            series.breakers.labels(address),
+            series.in_use.labels(address),
+            series.size.labels(address),
         )
-        for gauge, value in self._gauges:
-            gauge.set_function(value)  # asked when scraped, where one process is all
+        self._written: tuple[int, ...] = ()
+        for n, gauge in enumerate(self._gauges):
+            # asked when scraped, where one process is all
+            gauge.set_function(partial(self._value, n))
 
     def failed(self, kind: str) -> None:
         self.series.errors.labels(self.address, kind).inc()
 
     def sample(self) -> None:
-        """Write the gauges down for other processes to read."""
-        for gauge, value in self._gauges:
-            gauge.set(value())
+        """Write the gauges down for other processes to read, if they changed in this one."""
+        values = self._values()
+        if self._written == (os.getpid(), *values):
+            return
+        self._written = (os.getpid(), *values)
+        for gauge, value in zip(self._gauges, values, strict=True):
+            gauge.set(value)
 
-    def _breakers(self) -> int:
-        return sum(map(open_breakers, list(self.connectors)))
+    def _value(self, n: int) -> int:
+        return self._values()[n]
 
-    def _use(self) -> tuple[int, int]:
-        used = [pool_use(connector) for connector in list(self.connectors)]
-        return sum(in_use for in_use, _ in used), sum(size for _, size in used)
+    def _values(self) -> tuple[int, int, int]:
+        """Open breakers, connections in use, connections that there may be."""
+        connectors = list(self.connectors)
+        used = [pool_use(connector) for connector in connectors]
+        return (
+            sum(map(open_breakers, connectors)),
+            sum(in_use for in_use, _ in used),
+            sum(size for _, size in used),
+        )
 
 
 _series: weakref.WeakKeyDictionary[CollectorRegistry, _Series] = weakref.WeakKeyDictionary()
