@@ -10,6 +10,11 @@ from flask_redis_kit.core.errors import (
     RedisKitError,
     ServerError,
     ServerUnavailable,
+    TransactionError,
+    TransactionMisused,
+    TransactionPartial,
+    TransactionRefused,
+    TransactionUncertain,
 )
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
@@ -34,6 +39,11 @@ __all__ = [
     "ServerError",
     "ServerUnavailable",
     "SessionStoreUnavailable",
+    "TransactionError",
+    "TransactionMisused",
+    "TransactionPartial",
+    "TransactionRefused",
+    "TransactionUncertain",
     "cache_result",
     "rate_limit",
 ]

@@ -32,6 +32,7 @@ from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature
 from flask_redis_kit.ratelimit import RateLimitFeature
 from flask_redis_kit.sessions import SessionsFeature
+from flask_redis_kit.transaction import KitTransaction, begin
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Feature[Any, Any])
@@ -275,6 +276,24 @@ class RedisKit:
         """Round trips of the request with this WSGI environ: for a middleware that counts."""
         batches = (last_batch(environ, self.name, state.app) for state in list(self._states))
         return sum(batch.trips for batch in batches if batch is not None)
+
+    def transaction(self) -> KitTransaction:
+        """Several operations, of your own and of the features, that happen together or not at all.
+
+        ::
+
+            with kit.transaction() as tx:
+                tx.cache.invalidate_tags("product:7")
+                sold = tx.execute("DECR", "stock:7")
+                tx.queue.enqueue("send_receipt", {"order": 7})
+            print(sold.value)
+
+        One round trip (MULTI … EXEC) when the block ends; nothing is sent if it raises. Raises
+        ``TransactionRefused`` or another ``ServerError`` when nothing was applied,
+        ``TransactionPartial`` when a command failed as it ran, ``TransactionUncertain`` when the
+        reply was lost, ``CrossSlotError`` for keys of several slots of a Cluster.
+        """
+        return begin(self.state, self._features)
 
     def health(self) -> list[health.Health]:
         """Each server the application uses: two round trips each, never raises for a server."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from redis.exceptions import OutOfMemoryError
@@ -37,6 +37,14 @@ def raw_call(key: object) -> Call:
         raise TypeError(f"A cache key must be a string, not {key!r}.")
     digest = _raw.digest({"key": key})
     return Call(digest, (member("k", digest.text),))
+
+
+class Storing(NamedTuple):
+    """A value that is to be stored: the Exchange, and what makes ``set``'s result of its value."""
+
+    call: Call
+    exchange: Exchange[Committed]
+    done: Callable[[Committed], bool]
 
 
 class CacheEngine:
@@ -109,6 +117,44 @@ class CacheEngine:
 
     def set(self, key: str, value: object, ttl_ms: int | None, tags: Sequence[str]) -> bool:
         """Store a value; False if it was invalidated since the miss, or can't be stored now."""
+        call, payload = self._checked(key, value, tags)
+        if not self.enabled:
+            return False
+        batch = self.context.batch()
+        epoch = self._misses.take(batch, call.digest.text)
+        try:
+            exchange = self._commit(call, epoch, payload, ttl_ms)
+            done = None if exchange is None else self.context.send(exchange)
+        except FAILURES as error:
+            self.notices.failure("storing", error)
+            return False
+        return self._committed(call, done)
+
+    def storing(
+        self, key: str, value: object, ttl_ms: int | None, tags: Sequence[str]
+    ) -> Storing | None:
+        """``set`` as an Exchange that is not sent yet; None if it can't be stored now.
+
+        One trip if ``get`` didn't miss it before. Raises the errors of a failing server.
+        """
+        call, payload = self._checked(key, value, tags)
+        if not self.enabled:
+            return None
+        batch, digest = self.context.batch(), call.digest.text
+        epoch = self._misses.take(batch, digest)
+        if epoch is not None:  # it holds until the value is stored
+            self._misses.remember(batch, digest, epoch)
+        exchange = self._commit(call, epoch, payload, ttl_ms)
+        if exchange is None:
+            return None
+
+        def done(committed: Committed) -> bool:
+            self._misses.take(self.context.batch(), digest)
+            return self._committed(call, committed)
+
+        return Storing(call, exchange, done)
+
+    def _checked(self, key: str, value: object, tags: Sequence[str]) -> tuple[Call, bytes]:
         call = raw_call(key)
         payload = self.context.codec.encode(value)
         if len(payload) > self.config.max_bytes:
@@ -116,44 +162,39 @@ class CacheEngine:
                 f"The value for {key!r} has {len(payload)} bytes; REDIS_CACHE_MAX_BYTES is "
                 f"{self.config.max_bytes}."
             )
-        if not self.enabled:
-            return False
-        tagged = Call(call.digest, (*call.tags, *(member("t", tag) for tag in tags)))
-        batch = self.context.batch()
-        epoch = self._misses.take(batch, call.digest.text)
-        try:
-            done = self._commit(tagged, epoch, payload, self.ttl_ms(ttl_ms))
-        except FAILURES as error:
-            self.notices.failure("storing", error)
-            return False
+        return Call(call.digest, (*call.tags, *(member("t", tag) for tag in tags))), payload
+
+    def _committed(self, call: Call, done: Committed | None) -> bool:
         if done is not Committed.STORED:
-            self._misses.refused(batch, call.digest.text)
+            self._misses.refused(self.context.batch(), call.digest.text)
             return False
-        self.flights.memory.learn(call, tagged.tags)
+        self.flights.memory.learn(Call(call.digest, call.tags[:1]), call.tags)
         return True
 
     def _commit(
-        self, call: Call, epoch: Epoch | None, payload: bytes, ttl_ms: int
-    ) -> Committed | None:
+        self, call: Call, epoch: Epoch | None, payload: bytes, given_ms: int | None
+    ) -> Exchange[Committed] | None:
         place = self.shards.place(call.digest)
         if epoch is None:
             epoch = self.context.send(log.init(place.log))
             if epoch is None:
                 return None
+        ttl_ms = self.ttl_ms(given_ms)
         header = pack_header(epoch, ttl_ms, 0, call.tags)
         token = secrets.token_hex(8)
-        return self.context.send(
-            entry.commit(place, token, header, payload, ttl_ms, allow_absent=True)
-        )
+        return entry.commit(place, token, header, payload, ttl_ms, allow_absent=True)
 
     # invalidation
 
     def delete(self, key: str) -> bool:
         """Invalidate one key; True if there was something stored."""
+        exchange = self.deletion(key)
+        return bool(self._send_all([exchange], (key,))[0]) if self.enabled else False
+
+    def deletion(self, key: str) -> Exchange[bool]:
+        """``delete`` as an Exchange."""
         call = raw_call(key)
-        if not self.enabled:
-            return False
-        return self._forget(self.shards.place(call.digest), call.tags, (key,))
+        return self._forgetting(self.shards.place(call.digest), call.tags)
 
     def invalidate_call(self, digest: Digest, about: str) -> None:
         """Invalidate the value of one call, and of the routes that were this call."""
@@ -161,40 +202,39 @@ class CacheEngine:
             return
         place = self.shards.place(digest)
         tags = (member("k", digest.text), member("c", digest.text))
-        if self.shards.count == 1:
-            self._forget(place, tags, (about,))
-        else:
-            self._bump_all(tags, (about,))
+        alone = self.shards.count == 1
+        exchanges = [self._forgetting(place, tags)] if alone else self._bumps(tags)
+        self._send_all(exchanges, (about,))
 
     def invalidate_tags(self, names: Sequence[str]) -> int:
         """Invalidate every value that has one of these tags; how many tags that were."""
         if not names or not self.enabled:
             return 0
-        self._bump_all([member("t", name) for name in names], tuple(names))
+        self._send_all(self.invalidations(names), tuple(names))
         return len(names)
+
+    def invalidations(self, names: Sequence[str]) -> list[Exchange[bool]]:
+        """``invalidate_tags`` as Exchanges, one for each shard."""
+        return self._bumps([member("t", name) for name in names])
 
     def clear(self) -> None:
         """Make everything in this namespace a miss."""
         if self.enabled:
             self._send_all([self._dropping(key) for key in self.shards.logs()], ())
 
-    def _forget(self, place: Place, tags: Sequence[bytes], names: tuple[str, ...]) -> bool:
+    def _forgetting(self, place: Place, tags: Sequence[bytes]) -> Exchange[bool]:
         bump = log.bump_command(place.log, self.config.log_limit, tags)
         unlink: Command = ("UNLINK", place.value)
-        exchange: Exchange[bool] = Exchange(
+        return Exchange(
             FEATURE, place.log, [bump, unlink], lambda replies: bool(replies[1]), idempotent=True
         )
-        return bool(self._send_all([exchange], names)[0])
 
-    def _bump_all(self, tags: Sequence[bytes], names: tuple[str, ...]) -> None:
+    def _bumps(self, tags: Sequence[bytes]) -> list[Exchange[bool]]:
         limit = self.config.log_limit
-        self._send_all(
-            [
-                Exchange(FEATURE, key, [log.bump_command(key, limit, tags)], bool, idempotent=True)
-                for key in self.shards.logs()
-            ],
-            names,
-        )
+        return [
+            Exchange(FEATURE, key, [log.bump_command(key, limit, tags)], bool, idempotent=True)
+            for key in self.shards.logs()
+        ]
 
     def _dropping(self, key: str) -> Exchange[bool]:
         return Exchange(FEATURE, key, [log.drop_command(key)], bool, idempotent=True)

@@ -13,11 +13,13 @@ from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flow import Flow, computed, run, run_async
 from flask_redis_kit.cache.recipe import Recipe, checked_prefix, plain
 from flask_redis_kit.cache.shards import KEYSPACE
-from flask_redis_kit.cache.tags import checked_tags
+from flask_redis_kit.cache.tags import checked_tags, several_tags
+from flask_redis_kit.cache.transaction import CacheTransaction
 from flask_redis_kit.cache.ttl import Ttl, milliseconds
 from flask_redis_kit.core.feature import Context, Feature, current_state
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.core.request import PLAN, RequestBatch
+from flask_redis_kit.core.transaction import Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +56,10 @@ class CacheFeature(Feature[CacheConfig, CacheEngine]):
     def build(self, context: Context[CacheConfig]) -> CacheEngine:
         """Make the engine of one application. No I/O."""
         return CacheEngine(context)
+
+    def transactional(self, tx: Transaction) -> CacheTransaction:
+        """``tx.cache``."""
+        return CacheTransaction(self.engine(), tx)
 
     def cache_result(
         self,
@@ -100,14 +106,7 @@ class CacheFeature(Feature[CacheConfig, CacheEngine]):
         number of values, atomic. Raises ``InvalidationError`` if the server can't be reached:
         repeat it then.
         """
-        names = tuple(
-            dict.fromkeys(
-                name
-                for n in range(len(tags))
-                for name in checked_tags(tags[n : n + 1], 'write invalidate_tags("a", "b")')
-            )
-        )
-        return self.engine().invalidate_tags(names)
+        return self.engine().invalidate_tags(several_tags(tags))
 
     def clear(self) -> None:
         """Make everything in the application's namespace a miss. One round trip.

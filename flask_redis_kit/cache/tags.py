@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal
 
@@ -37,6 +37,13 @@ def checked_tags(tags: object, cure: str) -> tuple[str, ...]:
     if len(names) > MAX_TAGS:
         raise ConfigError(f"{len(names)} tags are too many: a value may have {MAX_TAGS}.")
     return names
+
+
+def several_tags(tags: Sequence[object]) -> tuple[str, ...]:
+    """The arguments of ``invalidate_tags``: any number of tags, each checked."""
+    cure = 'write invalidate_tags("a", "b")'
+    each = (checked_tags(tags[n : n + 1], cure) for n in range(len(tags)))
+    return tuple(dict.fromkeys(name for names in each for name in names))
 
 
 def _checked_tag(tag: object, cure: str) -> str:

@@ -18,6 +18,7 @@ from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.keys import KeyBuilder, KeySpec
 from flask_redis_kit.core.names import DEFAULT_NAME
 from flask_redis_kit.core.request import Deferred, RequestBatch, current_batch
+from flask_redis_kit.core.transaction import Transaction
 from flask_redis_kit.core.wire import Wire, drive
 
 T = TypeVar("T")
@@ -133,6 +134,14 @@ class Feature(Generic[C, E]):
     def warnings(self, context: Context[C]) -> Iterable[str]:  # noqa: ARG002  # a no-op hook
         """Warnings about this application's settings or server, for ``flask redis info``."""
         return ()
+
+    def transactional(self, tx: Transaction) -> object | None:  # noqa: ARG002  # a no-op hook
+        """What ``tx.<name>`` is in the block of a transaction; None: it takes no part in them.
+
+        Its methods give their Exchanges to ``tx.add(context.wire, exchange, "feature.call('a')")``
+        and return the ``Result`` that they get.
+        """
+        return None
 
     def close(self, engine: E) -> None:
         """End what the engine opened."""

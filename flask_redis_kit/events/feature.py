@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
+from flask_redis_kit.core.transaction import Transaction
 from flask_redis_kit.events.channels import Channel, UserId
 from flask_redis_kit.events.config import EventsConfig
 from flask_redis_kit.events.engine import EventsEngine
@@ -21,6 +22,7 @@ from flask_redis_kit.events.publisher import NOT_PUBLISHED, Publication, clearer
 from flask_redis_kit.events.reader import EventReader
 from flask_redis_kit.events.sse import LiveStream, missed_events
 from flask_redis_kit.events.stream import EventStream, can_stay_open, last_event_id
+from flask_redis_kit.events.transaction import EventsTransaction
 
 Positions = dict[Channel, StreamId | None]
 
@@ -58,6 +60,10 @@ class EventsFeature(Feature[EventsConfig, EventsEngine]):
     def close(self, engine: EventsEngine) -> None:
         """End every stream and reader."""
         engine.close()
+
+    def transactional(self, tx: Transaction) -> EventsTransaction:
+        """``tx.events``."""
+        return EventsTransaction(self.engine(), tx)
 
     def end_streams(self) -> None:
         """End every stream and reader of this process, at once; for a server that shuts down.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from redis.exceptions import ResponseError
-
 from flask_redis_kit.core.exchange import Exchange, Reply
 from flask_redis_kit.core.script import Script
 from flask_redis_kit.events.body import encode
@@ -54,7 +52,7 @@ def _publication(replies: list[Reply]) -> Publication:
     return Publication(id.decode(), int(receivers))
 
 
-def clearer(error: ResponseError, channel: Channel) -> Exception:
+def clearer(error: Exception, channel: Channel) -> Exception:
     """A server's refusal, told by what to do where that is known."""
     if isinstance(error, BrokenChannel) or "WRONGTYPE" not in str(error):
         return error

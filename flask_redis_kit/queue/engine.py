@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from flask_redis_kit.core.exchange import Exchange
+from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.queue import record, scripts
@@ -39,6 +39,13 @@ Priority = Literal["high", "normal", "low"]
 TaskOrName = str | Callable[..., Any]
 ANNOUNCE_EVERY = 60.0
 LONGEST_DELAY = 10 * 366 * 24 * 3600.0
+
+
+class Jobs(NamedTuple):
+    """Jobs that are not sent yet: their ids, and what enqueues them, by queue."""
+
+    ids: list[str]
+    exchanges: dict[str, list[Exchange[int]]]
 
 
 class QueueEngine:
@@ -83,6 +90,21 @@ class QueueEngine:
         user: str | int | None = None,
     ) -> list[str]:
         """Add jobs in this order, in one trip; their ids. Nothing is sent if one is wrong."""
+        made = self.jobs(jobs, priority=priority, queue=queue, delay=delay, user=user)
+        if made.exchanges:
+            self._send(made)
+        return made.ids
+
+    def jobs(
+        self,
+        jobs: Sequence[tuple[TaskOrName, Mapping[str, object] | None]],
+        *,
+        priority: Priority,
+        queue: str | None,
+        delay: float | timedelta,
+        user: str | int | None,
+    ) -> Jobs:
+        """Jobs, checked and ready to be sent; while the queue is off only their ids."""
         letter = _letter(priority)
         delay_ms = _milliseconds(delay)
         if user is not None and (isinstance(user, bool) or not isinstance(user, str | int)):
@@ -94,10 +116,19 @@ class QueueEngine:
             envelope = seal(self.context.codec, letter, Body(name, body, user))
             ids.append(new_id(to))
             sealed.setdefault(to, []).append((ids[-1], envelope))
-        if self.config.enabled:
-            for to, batch in sealed.items():
-                self._send(to, batch, delay_ms)
-        return ids
+        if not self.config.enabled:
+            return Jobs(ids, {})
+        step = scripts.BATCH
+        return Jobs(
+            ids,
+            {
+                to: [
+                    scripts.enqueue(self.keys(to), batch[n : n + step], delay_ms=delay_ms)
+                    for n in range(0, len(batch), step)
+                ]
+                for to, batch in sealed.items()
+            },
+        )
 
     def job(self, job_id: str) -> JobStatus:
         """How a job is: one trip, two if it is waiting or running."""
@@ -129,40 +160,49 @@ class QueueEngine:
             "queue", key, [("SADD", key, queue)], lambda _: None, idempotent=True, deferrable=True
         )
 
+    def unannounced(self, queues: Iterable[str]) -> list[str]:
+        """Those of the queues whose names were not announced lately."""
+        oldest = time.monotonic() - ANNOUNCE_EVERY
+        return [queue for queue in queues if self._announced.get(queue, -math.inf) < oldest]
+
+    def announced(self, queue: str, outcome: Outcome[None]) -> None:
+        """What came of an announcement; the next one is due all the earlier if it failed."""
+        if outcome.error is None:
+            self._announced[queue] = time.monotonic()
+        elif not isinstance(outcome.error, FAILURES):
+            raise outcome.error
+
     @contextmanager
     def damage(self, queue: str) -> Generator[None]:
         """Turn the server's WRONGTYPE into an error that says what to look for."""
         try:
             yield
         except ResponseError as error:
-            if "WRONGTYPE" not in str(error):
+            told = self.clearer(queue, error)
+            if told is error:
                 raise
-            raise QueueDamaged(
-                f"A key of the queue {queue!r} holds a value of another type: somebody else wrote "
-                f"to one of {self.keys(queue).start}:*. Look at them with TYPE, and delete the "
-                "wrong one.",
-                queue=queue,
-            ) from error
+            raise told from error
 
-    def _send(self, queue: str, jobs: list[tuple[str, bytes]], delay_ms: int) -> None:
-        keys = self.keys(queue)
-        exchanges: list[Exchange[Any]] = [
-            scripts.enqueue(keys, jobs[n : n + scripts.BATCH], delay_ms=delay_ms)
-            for n in range(0, len(jobs), scripts.BATCH)
-        ]
-        now = time.monotonic()
-        announce = now - self._announced.get(queue, -math.inf) > ANNOUNCE_EVERY
-        if announce:
-            exchanges.append(self.announcement(queue))
-        outcomes = self.context.send_many(exchanges)
-        if announce:
-            error = outcomes.pop().error
-            if error is None:
-                self._announced[queue] = now
-            elif not isinstance(error, FAILURES):
-                raise error
-        with self.damage(queue):
-            for outcome in outcomes:
+    def clearer(self, queue: str, error: Exception) -> Exception:
+        """The error, or a clearer one that says what to look for."""
+        if not isinstance(error, ResponseError) or "WRONGTYPE" not in str(error):
+            return error
+        return QueueDamaged(
+            f"A key of the queue {queue!r} holds a value of another type: somebody else wrote "
+            f"to one of {self.keys(queue).start}:*. Look at them with TYPE, and delete the "
+            "wrong one.",
+            queue=queue,
+        )
+
+    def _send(self, made: Jobs) -> None:
+        sent = [(queue, each) for queue, several in made.exchanges.items() for each in several]
+        due = self.unannounced(made.exchanges)
+        exchanges = [exchange for _, exchange in sent] + [self.announcement(name) for name in due]
+        outcomes: list[Outcome[Any]] = self.context.send_many(exchanges)
+        for name, outcome in zip(due, outcomes[len(sent) :], strict=True):
+            self.announced(name, outcome)
+        for (queue, _), outcome in zip(sent, outcomes, strict=False):
+            with self.damage(queue):
                 outcome.result()
 
     def _checked(

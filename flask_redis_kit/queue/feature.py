@@ -13,6 +13,7 @@ from flask_redis_kit.core.exchange import Exchange, pairs
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
+from flask_redis_kit.core.transaction import Transaction
 from flask_redis_kit.queue.commands import queue_commands
 from flask_redis_kit.queue.config import QueueConfig
 from flask_redis_kit.queue.engine import Priority, QueueEngine, TaskOrName
@@ -20,6 +21,7 @@ from flask_redis_kit.queue.figures import QueueStats
 from flask_redis_kit.queue.job import JobStatus
 from flask_redis_kit.queue.layout import KEYSPACE, checked_queue
 from flask_redis_kit.queue.task import TaskRegistry, declare
+from flask_redis_kit.queue.transaction import QueueTransaction
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,6 +135,10 @@ class QueueFeature(Feature[QueueConfig, QueueEngine]):
         return self.engine().enqueue_many(
             jobs, priority=priority, queue=queue, delay=delay, user=user
         )
+
+    def transactional(self, tx: Transaction) -> QueueTransaction:
+        """``tx.queue``."""
+        return QueueTransaction(self.engine(), tx)
 
     def job(self, job_id: str) -> JobStatus:
         """How a job is: its state, progress and, if kept, result. One or two round trips.

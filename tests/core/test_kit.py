@@ -63,6 +63,11 @@ def test_the_public_names_are_these() -> None:
         "ServerError",
         "ServerUnavailable",
         "SessionStoreUnavailable",
+        "TransactionError",
+        "TransactionMisused",
+        "TransactionPartial",
+        "TransactionRefused",
+        "TransactionUncertain",
         "cache_result",
         "rate_limit",
     }
