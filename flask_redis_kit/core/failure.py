@@ -89,7 +89,13 @@ class CircuitBreaker:
                 signals.breaker_changed.send(self, state="closed", address=self._address)
 
     def failed(self, error: Exception) -> None:
-        """The server did not answer, or the connection broke."""
+        """The server did not answer.
+
+        A connection that was cut says nothing: a server that cuts all of them at once (a failover,
+        ``CLIENT KILL``) may be well. If it isn't, the next attempt to connect fails, and counts.
+        """
+        if getattr(error, "maybe_sent", False) and not isinstance(error, TimeoutError):
+            return
         with self._lock:
             self._failed += self._limit if isinstance(error, TimeoutError) else 1
             self._cause = type(error).__name__

@@ -245,3 +245,17 @@ def test_features_see_bytes_whatever_the_user_chose_for_his_client(server: Serve
         wire.send(put("a", "1"))
         assert wire.send(get("a")) == b"1"
         assert wire.connector.client.get("a") == "1"
+
+
+def test_connections_that_are_all_cut_at_once_do_not_open_the_circuit(
+    wire: Wire, proxy: Proxy, server: Server
+) -> None:
+    wire.send(put("a", "1"))
+    states: list[str] = []
+    for _ in range(5):  # more in a row than it takes to open it
+        proxy.cut_after(0)
+        with pytest.raises(ServerUnavailable):
+            wire.send(add("n"))
+        states.append(wire.connector.breaker.state)
+    assert set(states) == {"closed"}
+    assert wire.send(get("a")) == b"1"

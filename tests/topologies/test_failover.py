@@ -6,17 +6,21 @@ for that on a busy machine, and far below what goes to a master that was replace
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import redis
+from flask import Flask
 from redis.sentinel import Sentinel
 
+from flask_redis_kit import RedisKit
 from flask_redis_kit.core.errors import ServerError
 from flask_redis_kit.core.sentinel import SentinelDirectory
 from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.queue.worker import Worker
 from tests.core.connecting import get, put, wire_to
 from tests.harness.sentinels import SERVICE, SentinelGroup
 from tests.harness.servers import Server
@@ -194,6 +198,39 @@ def test_without_threads_a_demoted_master_is_found_out_by_what_it_says(
         wait_until(written, what="a write to get through")
         with sentinels.master().client() as master:
             assert master.get("a") == b"2"
+
+
+def test_streams_and_workers_go_on_after_a_failover(sentinels: SentinelGroup) -> None:
+    app, kit = Flask("shop"), RedisKit(features=("events", "queue"))
+    app.config["REDIS_URL"] = sentinels.url
+    kit.init_app(app)
+    done: list[int] = []
+
+    @kit.queue.task
+    def note(n: int) -> None:
+        done.append(n)
+
+    with app.app_context():
+        worker = Worker(kit.queue.engine(), app.app_context, ["default"], threads=1)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            with kit.events.subscribe(["orders"]) as reader:
+                for n in (1, 2):
+                    kit.events.publish("orders", "made", n)
+                    kit.queue.enqueue("note", {"n": n})
+                    event = reader.get(20)
+                    assert event is not None
+                    assert event.data == n
+                    wait_until(lambda n=n: done == [1, 2][:n], what="the job to be done")
+                    if n == 1:
+                        old = sentinels.failover()
+                        sentinels.wait_until_switched(old)
+        finally:
+            worker.stop()
+            thread.join(timeout=30)
+            kit.close()
+    assert not thread.is_alive()
 
 
 def directory_of(wire: Wire) -> SentinelDirectory:
