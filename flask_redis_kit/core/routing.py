@@ -192,10 +192,8 @@ class ClusterWire(Wire):
             # also when interrupted: nobody may read what was meant for us
             for group in groups:
                 group.leave()
-        if signals.trip.receivers:
-            seconds = time.perf_counter() - started
-            error = next((group.error for group in groups if group.error is not None), None)
-            signals.trip.send(self, commands=len(items), seconds=seconds, error=error)
+        if groups and signals.trip.receivers:
+            self._tell_trip(groups, replies, time.perf_counter() - started)
         again: list[_Item] = []
         wait = False
         for group in groups:
@@ -203,7 +201,25 @@ class ClusterWire(Wire):
         if again:
             _add_following_reads(items, again)
             again.sort(key=attrgetter("position"))
+            if signals.retried.receivers:
+                self._tell_retry(again, replies)
         return again, wait
+
+    def _tell_trip(self, groups: list[_Group], replies: list[Reply], seconds: float) -> None:
+        answers = [replies[i.position] for group in groups for i in group.items[: group.answered]]
+        signals.trip.send(
+            self,
+            commands=sum(len(group.items) for group in groups),
+            seconds=seconds,
+            error=next((group.error for group in groups if group.error is not None), None),
+            error_replies=[reply for reply in answers if isinstance(reply, Exception)],
+        )
+
+    def _tell_retry(self, again: list[_Item], replies: list[Reply]) -> None:
+        broken = sum(isinstance(replies[item.position], ServerError) for item in again)
+        for count, reason in ((broken, "broken"), (len(again) - broken, "refused")):
+            if count:
+                signals.retried.send(self, commands=count, reason=reason)
 
     def _grouped(self, items: list[_Item], replies: list[Reply]) -> list[_Group]:
         groups: dict[Node, _Group] = {}

@@ -268,7 +268,7 @@ class Migration:
                 self._migrate(client, keys, to=self.source)
         self._set(self.target, "STABLE")
 
-    def _migrate(self, client: redis.Redis, keys: Any, to: Server | None = None) -> None:
+    def _migrate(self, client: Any, keys: Any, to: Server | None = None) -> None:
         port = (to or self.target).port
         client.execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -131,15 +132,25 @@ def test_an_exchange_without_a_key_goes_to_one_node(cluster: ClusterGroup, wire:
 
 
 def test_each_trip_is_signalled_once(cluster: ClusterGroup, wire: Wire) -> None:
-    seen: list[tuple[int, object]] = []
+    trips: list[tuple[int, object, list[type]]] = []
+    again: list[tuple[int, str]] = []
 
-    def listen(sender: object, commands: int, seconds: float, error: object) -> None:
-        seen.append((commands, error))
+    def listen(_: object, commands: int, error: object, error_replies: Any, **__: object) -> None:
+        trips.append((commands, error, [type(reply) for reply in error_replies]))
+
+    def listen_again(_: object, commands: int, reason: str) -> None:
+        again.append((commands, reason))
 
     keys = keys_of(cluster)
-    with signals.trip.connected_to(listen, sender=wire):
-        wire.send_many([put(key, "x") for key in keys])
-    assert seen == [(3, None)]
+    with (
+        signals.trip.connected_to(listen, sender=wire),
+        signals.retried.connected_to(listen_again, sender=wire),
+    ):
+        wire.send_many([put(key, "1") for key in keys])
+        wire.send_many([add(keys[0]), count_up(keys[1]), get(keys[1])])
+    unknown = redis.exceptions.NoScriptError
+    assert trips == [(3, None, []), (3, None, [unknown]), (2, None, [])]
+    assert again == [(2, "refused")]
 
 
 def test_keys_of_different_slots_in_one_command_are_refused(wire: Wire) -> None:
@@ -213,6 +224,21 @@ def test_a_forked_child_uses_connections_of_its_own(wire: Wire) -> None:
         wire.send_many([add(key) for key in keys])
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0, 0]
     assert {o.result() for o in wire.send_many([get(key) for key in keys])} == {b"64"}
+
+
+def test_a_forked_child_needs_no_lock_that_a_thread_held(wire: Wire) -> None:
+    wire.send(put("n", "1"))
+    nodes = wire.connector.nodes
+    assert nodes is not None
+    node = nodes.of_key("n")
+    with nodes._lock, node.breaker._lock:
+        node.breaker._open_until = float("inf")  # nor believe what was so in its parent
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            os._exit(0 if wire.send(get("n")) == b"1" else 1)
+        node.breaker._open_until = None
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_the_kits_clients_know_the_cluster(cluster: ClusterGroup) -> None:
