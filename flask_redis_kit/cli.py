@@ -61,8 +61,7 @@ def _commands(kit_name: str) -> list[click.Command]:
     def ping() -> None:
         """Ask each server for an answer; exit code 1 if one gives none."""
         failed = False
-        for wire in _state(kit_name).wires():
-            found = health.check(wire)
+        for found in _healths(_state(kit_name)):
             failed = failed or not found.ok
             if found.ok:
                 click.echo(
@@ -79,13 +78,17 @@ def _commands(kit_name: str) -> list[click.Command]:
     def info(as_json: bool) -> None:
         """Show each server, and warn of settings that lose data."""
         state = _state(kit_name)
-        found = [health.check(wire) for wire in state.wires()]
+        found = _healths(state)
         if as_json:
             click.echo(json.dumps([server.as_dict() for server in found], indent=2))
         else:
-            for server in found:
-                facts = server.as_dict()
-                table([(name, str(value)) for name, value in facts.items() if value is not None])
+            for n, server in enumerate(found):
+                if n:
+                    click.echo()
+                table(_described(server))
+        for server in found:
+            for warning in health.warnings(server):
+                _show_warning(warning)
         if all(server.ok for server in found):
             _warn(state)
         else:
@@ -124,6 +127,28 @@ def _commands(kit_name: str) -> list[click.Command]:
     return [ping, info, config, features, keys]
 
 
+def _healths(state: KitState) -> list[health.Health]:
+    return [found for wire in state.wires() for found in health.check(wire)]
+
+
+def _described(server: health.Health) -> list[tuple[str, str]]:
+    """What is known of a server, then its replicas and Sentinels, as rows."""
+    facts = server.as_dict()
+    replicas, sentinels = facts.pop("replicas"), facts.pop("sentinels")
+    rows = [(name, str(value)) for name, value in facts.items() if value is not None]
+    for replica in replicas:
+        state = f"{replica['lag']} bytes behind" if replica["online"] else "does not follow"
+        rows.append(("replica", f"{replica['address']}: {state}"))
+    for sentinel in sentinels:
+        said = f"the master is {sentinel['master']}" if sentinel["ok"] else sentinel["error"]
+        rows.append(("sentinel", f"{sentinel['address']}: {said}"))
+    return rows
+
+
+def _show_warning(text: str) -> None:
+    click.secho(f"warning: {text}", fg="yellow", err=True)
+
+
 def _warn(state: KitState) -> None:
     for name, context in state.contexts.items():
         try:
@@ -131,4 +156,4 @@ def _warn(state: KitState) -> None:
         except FAILURES as error:
             warnings = [f"could not be checked: {error}"]
         for warning in warnings:
-            click.secho(f"warning: {name}: {warning}", fg="yellow", err=True)
+            _show_warning(f"{name}: {warning}")

@@ -296,8 +296,11 @@ class RedisKit:
         return begin(self.state, self._features)
 
     def health(self) -> list[health.Health]:
-        """Each server the application uses: two round trips each, never raises for a server."""
-        return [health.check(wire) for wire in self.state().wires()]
+        """Each server the application uses, on Cluster each primary: two round trips each.
+
+        Under Sentinel one more for each Sentinel. Never raises for a server.
+        """
+        return [found for wire in self.state().wires() for found in health.check(wire)]
 
     def health_blueprint(self, url_prefix: str | None = None) -> Blueprint:
         """A blueprint with ``GET /health``: 200 or 503, and the figures as JSON."""

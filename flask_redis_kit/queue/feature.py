@@ -8,9 +8,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 import click
 
-from flask_redis_kit.core import health
-from flask_redis_kit.core.exchange import Exchange, pairs
-from flask_redis_kit.core.failure import FAILURES
+from flask_redis_kit.core.durability import eviction_warnings, persistence_warnings
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.core.transaction import Transaction
@@ -158,30 +156,9 @@ class QueueFeature(Feature[QueueConfig, QueueEngine]):
     def warnings(self, context: Context[QueueConfig]) -> Iterable[str]:
         if not context.config.enabled:
             return
-        found = health.check(context.wire)
-        if not found.ok:
-            yield f"{found.address}: {found.error}"
-            return
-        if found.eviction_policy not in (None, "noeviction"):
-            yield (
-                f"{found.address} evicts keys when its memory is full (maxmemory-policy "
-                f"{found.eviction_policy}): jobs can vanish. Set it to noeviction, or give the "
-                "queue a server of its own by REDIS_QUEUE_URL."
-            )
-        if found.append_only_file is False and _saves(context) is False:
-            yield (
-                f"{found.address} writes nothing to disk: a restart loses all jobs. Set "
-                "appendonly yes."
-            )
-
-
-def _saves(context: Context[QueueConfig]) -> bool | None:
-    """Whether the server makes snapshots; None if it doesn't say."""
-    asked: Exchange[dict[bytes, bytes]] = Exchange(
-        "queue", "", [("CONFIG", "GET", "save")], lambda r: pairs(r[0]), read_only=True
-    )
-    try:
-        found = context.wire.send(asked)
-    except FAILURES:  # many hosted servers don't allow CONFIG
-        return None
-    return bool(found[b"save"]) if b"save" in found else None
+        yield from eviction_warnings(
+            context.wire,
+            "jobs can vanish",
+            "give the queue a server of its own by REDIS_QUEUE_URL",
+        )
+        yield from persistence_warnings(context.wire, "all jobs")

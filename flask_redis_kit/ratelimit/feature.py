@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import ClassVar, ParamSpec, TypeVar, cast
 
 from flask import Flask, Response
 
+from flask_redis_kit.core.durability import eviction_warnings
 from flask_redis_kit.core.feature import Context, Feature, current_state
 from flask_redis_kit.ratelimit.answer import set_headers
 from flask_redis_kit.ratelimit.config import RateLimitConfig
@@ -45,6 +46,14 @@ class RateLimitFeature(Feature[RateLimitConfig, Limiter]):
     def build(self, context: Context[RateLimitConfig]) -> Limiter:
         """The limiter of one application."""
         return Limiter(context)
+
+    def warnings(self, context: Context[RateLimitConfig]) -> Iterable[str]:
+        if context.config.enabled:
+            yield from eviction_warnings(
+                context.wire,
+                "what was counted can be forgotten, and limits admit more than they say",
+                "give the limits a server of their own by REDIS_RATELIMIT_URL",
+            )
 
     def rate_limit(
         self,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from flask_redis_kit.core.config import FeatureConfig
+from flask_redis_kit.core.durability import eviction_warnings, persistence_warnings
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.sessions.session import RedisSession
@@ -49,6 +50,17 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
                 context.app.name,
             )
         return SessionStore(context.wire, context.keys, context.codec)
+
+    def warnings(self, context: Context[SessionsConfig]) -> Iterable[str]:
+        ours = getattr(context.app.session_interface, "finishes_batch_of", None)
+        if not context.config.enabled or ours is None or not ours(context.kit_name):
+            return
+        yield from eviction_warnings(
+            context.wire,
+            "who is logged in can be logged out at any time",
+            "give sessions a server of their own by REDIS_SESSIONS_URL",
+        )
+        yield from persistence_warnings(context.wire, "all sessions")
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """Give ``flask.session`` a new id and keep its data; see ``RedisSession.regenerate``."""

@@ -1,0 +1,132 @@
+"""Health and ``flask redis info``: replicas and their lag, warnings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from flask_redis_kit.core import health
+from tests.core.informed import info, kit_on
+from tests.harness.servers import Server
+from tests.waiting import wait_until
+
+Start = Callable[..., Server]
+
+
+def follow(start: Start, master: Server) -> Server:
+    return start(args=("--replicaof", f"127.0.0.1 {master.port}"))
+
+
+def test_a_replica_is_shown_with_the_bytes_it_is_behind(own_server: Start) -> None:
+    master = own_server(args=("--repl-diskless-sync-delay", "0"))
+    replica = follow(own_server, master)
+    with kit_on(master.url) as kit:
+
+        def found() -> health.Health:
+            (only,) = kit.health()
+            return only
+
+        wait_until(lambda: found().lag == 0, what="the replica to follow")
+        assert found().topology == "standalone"
+        assert [r.address for r in found().replicas] == [f"127.0.0.1:{replica.port}"]
+        replica.pause()
+        kit.client.set("a", "x" * 2_000_000, ex=60)
+        assert 2_000_000 < (found().lag or 0) < 2_100_000
+        code, output, errors = info(kit)
+        assert code == 0
+        assert f"127.0.0.1:{replica.port}: {found().lag} bytes behind" in output
+        assert "a failover now would lose them" in errors
+        replica.resume()
+        wait_until(lambda: found().lag == 0, what="the replica to catch up")
+
+
+def test_a_replica_named_as_the_server_is_warned_of(own_server: Start) -> None:
+    master = own_server()
+    replica = follow(own_server, master)
+    with kit_on(replica.url) as kit:
+        wait_until(lambda: replica.client().info("replication")["role"] == "slave")
+        assert kit.health()[0].role == "slave"
+        assert "is a replica: it refuses writes" in info(kit)[2]
+
+
+def test_the_json_has_what_it_had_and_the_topology(server: Server) -> None:
+    with kit_on(server.url) as kit:
+        code, output, _ = info(kit, "--json")
+    (found,) = json.loads(output)
+    assert code == 0
+    assert {
+        "address": f"127.0.0.1:{server.port}/0",
+        "ok": True,
+        "role": "master",
+        "breaker": "closed",
+        "topology": "standalone",
+        "replicas": [],
+        "lag": None,
+        "sentinels": [],
+        "slots": None,
+    }.items() <= found.items()
+    assert set(found) == set(health.Health.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_server_that_evicts_is_warned_of_for_each_feature_that_minds(
+    server: Server, policy: str
+) -> None:
+    with kit_on(server.url) as kit, server.client() as client:
+        client.config_set("maxmemory-policy", policy)
+        try:
+            errors = info(kit)[2]
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+        for feature, cure in (
+            ("sessions", "REDIS_SESSIONS_URL"),
+            ("ratelimit", "REDIS_RATELIMIT_URL"),
+            ("queue", "REDIS_QUEUE_URL"),
+        ):
+            line = next(line for line in errors.splitlines() if f"warning: {feature}: " in line)
+            assert policy in line
+            assert cure in line
+        assert "cache:" not in errors
+        assert "evicts" not in info(kit)[2]
+
+
+def test_sessions_on_a_server_that_forgets_are_warned_of_where_they_are_used(
+    server: Server,
+) -> None:
+    with server.client() as client:
+        before = client.config_get("save")["save"]
+        client.config_set("save", "")
+        try:
+            with kit_on(server.url) as kit:
+                assert "sessions: " in info(kit)[2]
+                assert "a restart loses all sessions" in info(kit)[2]
+            with kit_on(server.url, REDIS_SESSIONS_ENABLED=False) as kit:
+                assert "sessions: " not in info(kit)[2]
+            with kit_on(server.url) as kit:
+                kit.state().app.session_interface = Flask("plain").session_interface
+                assert "sessions: " not in info(kit)[2]
+        finally:
+            client.config_set("save", before)
+
+
+def test_a_cluster_that_is_not_there_is_one_line(own_server: Start) -> None:
+    server = own_server()
+    with kit_on(f"redis+cluster://127.0.0.1:{server.port}") as kit:
+        server.kill()
+        (found,) = kit.health()
+        assert not found.ok
+        assert found.topology == "cluster"
+        assert str(server.port) in (found.error or "")
+
+
+def test_what_a_feature_is_given_is_asked_on_its_own_server(own_server: Start) -> None:
+    own = own_server(args=("--maxmemory-policy", "allkeys-lru"))
+    other = own_server()
+    with kit_on(other.url, REDIS_RATELIMIT_URL=own.url) as kit:
+        errors = info(kit)[2]
+        assert "ratelimit: " in errors
+        assert f"127.0.0.1:{own.port}" in errors
+        assert "sessions: " not in errors
