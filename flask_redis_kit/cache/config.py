@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_redis_kit.core.config import FeatureConfig
-from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.config import FeatureConfig, require_positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +25,6 @@ class CacheConfig(FeatureConfig):
     max_bytes: int = 5_000_000
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("default_ttl", 0.001),
-            ("lease_seconds", 0.001),
-            ("wait_seconds", 0),
-            ("log_limit", 1),
-            ("max_bytes", 1),
-        ):
-            if getattr(self, name) < least:
-                key = f"REDIS_CACHE_{name.upper()}"
-                raise ConfigError(
-                    f"{key}={getattr(self, name)!r} is too small: use {least} or more.", key=key
-                )
+        require_positive(self, "REDIS_CACHE", ("default_ttl", "lease_seconds"), least=0.001)
+        require_positive(self, "REDIS_CACHE", ("wait_seconds",), least=0)
+        require_positive(self, "REDIS_CACHE", ("log_limit", "max_bytes"))

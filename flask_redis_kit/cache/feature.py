@@ -194,7 +194,7 @@ def _async_wrapper(recipe: Recipe, locate: Callable[[], CacheEngine]) -> Callabl
 def _flow(
     engine: CacheEngine,
     recipe: Recipe,
-    wrapper: object,
+    wrapper: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Flow[Any]:

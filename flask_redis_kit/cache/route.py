@@ -285,7 +285,7 @@ def _date(second: int) -> str:
     return http_date(second)
 
 
-def arrive(engine: CacheEngine, recipe: Recipe, wrapper: object) -> Visit | None:
+def arrive(engine: CacheEngine, recipe: Recipe, wrapper: Callable[..., Any]) -> Visit | None:
     """The visit, if this is the outermost call of the current request's view; else None."""
     request = current_request()
     if request is None:

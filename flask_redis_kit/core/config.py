@@ -98,12 +98,31 @@ _FROM_ZERO = frozenset({"db", "pool_timeout", "health_check_interval"})
 
 def check_number(name: str, value: Any, key: str) -> None:
     """Raise ``ConfigError`` naming ``key`` if ``value`` is no number for the field ``name``."""
+    if name in _ABOVE_ZERO:
+        _require(value, key, None)
+    elif name in _FROM_ZERO:
+        _require(value, key, 0)
+
+
+def require_positive(
+    config: object, prefix: str, names: Iterable[str], *, least: float | None = None
+) -> None:
+    """Raise ``ConfigError`` for the first of these fields that is 0 or less.
+
+    ``prefix``  of their keys: ``REDIS_CACHE``.
+    ``least``   the smallest allowed value, where it is another one: 0, or 0.1.
+    """
+    for name in names:
+        _require(getattr(config, name), f"{prefix}_{name.upper()}", least)
+
+
+def _require(value: float | None, key: str, least: float | None) -> None:
     if value is None:
         return
-    if name in _ABOVE_ZERO and value <= 0:
+    if least is None and value <= 0:
         raise ConfigError(f"{key} must be more than 0, not {value!r}.", key=key)
-    if name in _FROM_ZERO and value < 0:
-        raise ConfigError(f"{key} must be 0 or more, not {value!r}.", key=key)
+    if least is not None and value < least:
+        raise ConfigError(f"{key} must be {least} or more, not {value!r}.", key=key)
 
 
 @dataclass(frozen=True, slots=True)

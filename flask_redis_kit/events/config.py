@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_redis_kit.core.config import FeatureConfig
+from flask_redis_kit.core.config import FeatureConfig, require_positive
 from flask_redis_kit.core.errors import ConfigError
 
 
@@ -37,11 +37,7 @@ class EventsConfig(FeatureConfig):
     stream_max_age: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if value <= 0:
-                key = f"REDIS_EVENTS_{name.upper()}"
-                raise ConfigError(f"{key} must be more than 0, not {value!r}.", key=key)
+        require_positive(self, "REDIS_EVENTS", self.__slots__)
         if self.meta_ttl < max(self.history_ttl, self.user_history_ttl):
             raise ConfigError(
                 f"REDIS_EVENTS_META_TTL={self.meta_ttl!r} is less than the history's: a channel "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_redis_kit.core.config import FeatureConfig
+from flask_redis_kit.core.config import FeatureConfig, require_positive
 from flask_redis_kit.core.errors import ConfigError
 
 MAX_THREADS = 256
@@ -32,16 +32,13 @@ class QueueConfig(FeatureConfig):
     result_ttl: float = 3600.0
 
     def __post_init__(self) -> None:
-        _require(self.lease >= 0.1, "LEASE", self.lease, "at least 0.1 (30 is a good one)")
-        _require(self.grace >= 0, "GRACE", self.grace, "0 or more")
-        _require(0 < self.threads <= MAX_THREADS, "THREADS", self.threads, f"1 to {MAX_THREADS}")
-        _require(self.retries >= 0, "RETRIES", self.retries, "0 or more")
-        _require(self.backoff >= 0, "BACKOFF", self.backoff, "0 or more")
-        _require(self.max_crashes >= 0, "MAX_CRASHES", self.max_crashes, "0 or more")
-        _require(self.result_ttl >= 0.001, "RESULT_TTL", self.result_ttl, "more than 0")
-
-
-def _require(right: bool, name: str, value: float, cure: str) -> None:
-    if not right:
-        key = f"REDIS_QUEUE_{name}"
-        raise ConfigError(f"{key} must be {cure}, not {value!r}.", key=key)
+        require_positive(self, "REDIS_QUEUE", ("threads",))
+        require_positive(self, "REDIS_QUEUE", ("lease",), least=0.1)
+        require_positive(self, "REDIS_QUEUE", ("result_ttl",), least=0.001)
+        names = ("grace", "retries", "backoff", "max_crashes")
+        require_positive(self, "REDIS_QUEUE", names, least=0)
+        if self.threads > MAX_THREADS:
+            raise ConfigError(
+                f"REDIS_QUEUE_THREADS must be 1 to {MAX_THREADS}, not {self.threads!r}.",
+                key="REDIS_QUEUE_THREADS",
+            )
