@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from importlib.resources import files
 from typing import Final
 
@@ -27,16 +26,27 @@ class Script:
         self.package: Final = package
         self.filename: Final = filename
 
-    @cached_property
+    # No functools.cached_property: up to Python 3.11 it has one lock for all scripts, which a child
+    # that is forked in that moment inherits for ever. Reading a file twice does no harm.
+
+    @property
     def source(self) -> bytes:
         """The text of the file."""
-        return files(self.package).joinpath(self.filename).read_bytes()
+        known: bytes | None = self.__dict__.get("source")
+        if known is None:
+            known = files(self.package).joinpath(self.filename).read_bytes()
+            self.__dict__["source"] = known
+        return known
 
-    @cached_property
+    @property
     def sha(self) -> bytes:
         """The 40 hex digits by which a server knows the script."""
-        # the protocol's name for the script, not a security measure
-        return hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+        known: bytes | None = self.__dict__.get("sha")
+        if known is None:
+            # the protocol's name for the script, not a security measure
+            known = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+            self.__dict__["sha"] = known
+        return known
 
     def call(self, keys: Sequence[str | bytes], args: Sequence[Arg] = ()) -> ScriptCall:
         """One call of the script: every key it touches in ``keys``, all else in ``args``."""
