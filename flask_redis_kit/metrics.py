@@ -5,7 +5,7 @@
     redis_kit_trips_total{server}                   round trips
     redis_kit_commands_total{server}                commands in them
     redis_kit_errors_total{server,kind}             failures, by the name of the error's class
-    redis_kit_retries_total{server,reason}          commands sent again: broken, refused, redirected
+    redis_kit_retries_total{server,reason}          commands sent again: broken, refused
     redis_kit_trip_seconds{server}                  histogram
     redis_kit_breakers_open{server}                 0 or 1; of a Cluster, nodes that are away
     redis_kit_pool_in_use{server}                   connections of the pool that are handed out

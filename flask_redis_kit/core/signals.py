@@ -17,7 +17,7 @@ trip = _signals.signal("redis-kit-trip")
 retried = _signals.signal("redis-kit-retried")
 """Commands are sent again. Sender: the wire. ``commands`` (a count), ``reason``: "broken" (the
 connection broke before the reply) or "refused" (the server did not run them: an unknown script, a
-master that is none any more)."""
+master that is none any more, a slot that moved)."""
 
 refused = _signals.signal("redis-kit-refused")
 """The open circuit breaker let nothing through, so there was no trip. Sender: the breaker.
