@@ -264,9 +264,12 @@ class ClusterNodes:
         return sorted(nodes, key=rank)
 
     def _nobody(self, reasons: Sequence[tuple[Address, Exception | str]]) -> ServerError:
-        texts = []
+        texts: list[str] = []
+        told = False
         for address, reason in reasons:
             cause = reason.__cause__ if isinstance(reason, Exception) else None
+            if isinstance(reason, ServerRefused) and not told:
+                cause, told = None, True  # with the cure, once
             text, name = str(cause or reason), named(address)
             if "cluster support disabled" in text:
                 text = "is a single server: its URL begins with redis://"

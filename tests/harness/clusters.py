@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import Any, Self
+from urllib.parse import quote
 
 import redis
 from redis.crc import key_slot
 
+from tests.harness.certificates import Certificates
 from tests.harness.engines import Engine
 from tests.harness.servers import Server
 from tests.waiting import wait_until
@@ -33,16 +35,33 @@ def slot_of(key: str) -> int:
 class ClusterGroup:
     """Six servers on free ports of 127.0.0.1. The first three begin as primaries.
 
-    ``node_timeout``: seconds of silence after which the others vote a primary out.
+    ``node_timeout``: seconds of silence after which the others vote a primary out. ``password`` and
+    ``certificates`` are those of all nodes, among themselves, too.
     """
 
-    def __init__(self, engine: Engine | None = None, *, node_timeout: float = 1.0) -> None:
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        node_timeout: float = 1.0,
+        password: str | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
+        self._scheme = "rediss+cluster" if certificates else "redis+cluster"
+        self._userinfo = f":{quote(password, safe='')}@" if password else ""
+        args = [*_ARGUMENTS]
+        args += ["--masterauth", password] if password else []
+        tls = None if certificates is None else certificates.server
+        if certificates is not None:
+            args += ["--tls-cluster", "yes", "--tls-replication", "yes"]
+            args += ["--tls-client-cert-file", certificates.client.certificate]
+            args += ["--tls-client-key-file", certificates.client.key]
         self._paused: set[Server] = set()
         self.nodes: list[Server] = []
         self._ids: dict[Server, str] = {}
         try:
             for _ in range(2 * PRIMARIES):
-                self.nodes.append(Server(engine, args=_ARGUMENTS))
+                self.nodes.append(Server(engine, args=args, password=password, tls=tls))
             self._join()
             for node in self.nodes:
                 with node.client() as client:
@@ -58,10 +77,10 @@ class ClusterGroup:
         """All nodes as seeds."""
         return self.url_of(*self.nodes)
 
-    @staticmethod
-    def url_of(*nodes: Server) -> str:
+    def url_of(self, *nodes: Server) -> str:
         """These nodes as seeds."""
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+        seeds = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+        return f"{self._scheme}://{self._userinfo}{seeds}"
 
     def client(self, node: Server, **options: Any) -> Any:
         """A plain client of one node (redis-py has no types for CLUSTER)."""

@@ -18,7 +18,9 @@ from flask_redis_kit import RedisKit
 from flask_redis_kit.core.errors import CircuitOpen, ReplyTimeout, ServerRefused, ServerUnavailable
 from flask_redis_kit.core.wire import Wire
 from tests.core.connecting import add, get, put, wire_to
+from tests.harness.certificates import Certificates
 from tests.harness.clusters import ClusterGroup
+from tests.harness.engines import requires_redis_server
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server, free_port
 from tests.topologies.clusters import StartCluster, wire
@@ -98,6 +100,29 @@ def test_when_no_seed_leads_anywhere_the_error_says_what_each_did(server: Server
         pytest.raises(ServerRefused, match="its URL begins with redis://"),
     ):
         wire.send(get("n"))
+
+
+@pytest.mark.tls
+def test_passwords_and_certificates_are_those_of_every_node(
+    own_cluster: StartCluster, certificates: Certificates
+) -> None:
+    engine = requires_redis_server(tls=True)
+    cluster = own_cluster(engine=engine, password="p@ss/word", certificates=certificates)
+    trusted = f"{cluster.url_of(cluster.nodes[0])}?ssl_ca_certs={certificates.authority}"
+    with wire_to(trusted) as wire:
+        keys = [f"key{n}" for n in range(50)]
+        assert {o.result() for o in wire.send_many([add(key) for key in keys])} == {1}
+        assert {wire.connector.client.get(key) for key in keys} == {b"1"}
+        with wire.connector.dedicated(socket_timeout=5, key="list") as client:
+            assert client.rpush("list", "x") == 1
+    refusals = {
+        trusted.replace("p%40ss", "pass"): "refused the user or password",
+        trusted.replace(":p%40ss%2Fword@", ""): "Authentication required",
+        cluster.url: "certificate",
+    }
+    for url, reason in refusals.items():
+        with wire_to(url) as wire, pytest.raises(ServerRefused, match=reason):
+            wire.send(get("n"))
 
 
 def test_hanging_seeds_cost_one_search_and_then_nothing_until_they_are_back(
