@@ -34,7 +34,7 @@ def read(connection: Any, count: int) -> list[Any]:
     """The next ``count`` replies. Raises ``OSError``, or redis-py's ``ConnectionError``."""
     reader, buffer = _reader_of(connection)
     replies: list[Any] = []
-    while True:
+    while len(replies) < count:
         reply = reader.gets(False)
         if reply is _MORE:
             _fill(connection, reader, buffer)
@@ -42,8 +42,6 @@ def read(connection: Any, count: int) -> list[Any]:
         if isinstance(reply, RedisConnectionError):
             raise reply  # the server says of itself that it can't serve: LOADING and the like
         replies.append(reply)
-        if len(replies) == count:
-            break
     if connection.health_check_interval:
         connection.next_health_check = time.monotonic() + connection.health_check_interval
     return replies

@@ -60,6 +60,11 @@ def test_five_exchanges_are_one_round_trip(wire: Wire, proxy: Proxy) -> None:
     assert [outcome.result() for outcome in outcomes] == [b"1", 3, None, 4, b"1"]
 
 
+def test_nothing_to_send_waits_for_no_reply(wire: Wire) -> None:
+    assert wire.send_many(()) == []
+    assert wire.connector.breaker.state == "closed"
+
+
 def test_an_error_in_one_exchange_does_not_poison_the_others(wire: Wire) -> None:
     wire.send(put("text", "x"))
     wrong = Exchange("test", "text", [("LPUSH", "text", "y")], first)

@@ -97,3 +97,9 @@ def test_a_burst_from_the_command_line_runs_what_is_waiting(
     assert ran(redis_client) == [f"{n}" for n in range(20)]
     assert kit.queue.job(kept).result["sum"] == 3
     assert kit.queue.stats()[0].workers == 0
+
+
+def test_without_any_queue_the_figures_are_none_at_once(app: Flask) -> None:
+    assert kit.queue.stats() == []
+    assert kit.queue.enqueue_many([]) == []
+    assert kit.queue.enqueue("anything")  # the server did not count as failing
