@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlencode
 
 from flask import Request, Response
 from werkzeug.datastructures import Headers
@@ -21,6 +20,7 @@ from flask_redis_kit.cache.entry import Look
 from flask_redis_kit.cache.flight import Call, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.memory import notes_of
+from flask_redis_kit.cache.query import canonical_query
 from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Exchange, Outcome
@@ -35,9 +35,6 @@ from flask_redis_kit.core.request import (
 
 METHODS = frozenset({"GET", "HEAD"})
 STATUSES = frozenset({200, 203, 204, 300, 301, 404, 410})
-MAX_QUERY_BYTES = 4096
-MAX_QUERY_PARAMETERS = 64
-_TRACKING = frozenset({"gclid", "fbclid"})
 _CONDITIONS = frozenset({"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_MATCH"})
 _NOT_STORED = frozenset({"age", "cache-status", "connection", "date", "transfer-encoding"})
 
@@ -154,7 +151,7 @@ class Visit:
     def _call(self) -> Call | None:
         """What this request asks for; None if its query is too large to be a key."""
         request, recipe = self.request, self.recipe
-        query = canonical_query(request)
+        query = canonical_query(request.query_string, lambda: request.args.items(multi=True))
         if query is None:
             return None
         extra = self._extra(self.args)
@@ -166,10 +163,11 @@ class Visit:
             "endpoint": request.endpoint,
             "query": query,
         }
-        key |= {f"argument:{name}": self.kwargs[name] for name in sorted(self.kwargs)}
-        key |= {f"position:{n}": value for n, value in enumerate(extra)}
+        for name in sorted(self.kwargs):
+            key[f"argument:{name}"] = self.kwargs[name]
         if not extra:
             return recipe.call_of_route(key, self.kwargs)
+        key |= {f"position:{n}": value for n, value in enumerate(extra)}
         digest = recipe.routes.digest(key, recipe.about)
         return recipe.tagged(digest, recipe.bound(self.args, self.kwargs))
 
@@ -322,19 +320,3 @@ def plan(engine: CacheEngine, recipe: Recipe, wrapper: object, batch: RequestBat
     request = current_request()
     if request is not None and engine.enabled:
         Visit(engine, recipe, wrapper, batch, request).plan()
-
-
-def canonical_query(request: Request) -> str | None:
-    """The query sorted by name, without tracking parameters; None if it is too large."""
-    if len(request.query_string) > MAX_QUERY_BYTES:
-        return None
-    if not request.query_string:
-        return ""
-    pairs = [
-        (name, value)
-        for name, value in request.args.items(multi=True)
-        if name not in _TRACKING and not name.startswith("utm_")
-    ]
-    if len(pairs) > MAX_QUERY_PARAMETERS:
-        return None
-    return urlencode(sorted(pairs, key=lambda pair: pair[0]))
