@@ -14,15 +14,18 @@ from flask import Flask
 
 from flask_redis_kit import RedisKit
 from flask_redis_kit.core import signals
+from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.queue import worker as worker_module
 from flask_redis_kit.queue.worker import Worker
 from tests.cache.test_race import race
 from tests.events.browser import Browser
 from tests.events.shop import Shop, serving
 from tests.harness.clusters import ClusterGroup, slot_of
+from tests.harness.servers import Server
 from tests.queue import conftest as queues
 from tests.queue import jobs_app
 from tests.queue.conftest import Queued, Working
+from tests.topologies.clusters import StartCluster
 from tests.waiting import wait_until
 
 working = queues.working
@@ -154,3 +157,50 @@ def test_no_cached_read_is_stale_while_slots_move(
     )
     assert figures.stale == 0
     assert figures.computed < figures.reads, "there were hits"
+
+
+def test_a_worker_and_a_listener_outlive_their_nodes(
+    own_cluster: StartCluster, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = own_cluster()
+    monkeypatch.setattr(jobs_app.kit.queue, "tasks", copy.deepcopy(jobs_app.kit.queue.tasks))
+    app = jobs_app.create_app(cluster.url, REDIS_QUEUE_BACKOFF=0)
+    shop = Shop(cluster.url)
+    with app.app_context(), ExitStack() as stack:
+        stack.callback(shop.close)
+        stack.callback(jobs_app.kit.close)
+        queued = Queued(app, jobs_app.kit.queue.engine())
+        worker = stack.enter_context(working(queued, "default"))
+        wait_until(lambda: parked(worker), what="the worker to wait")
+        with shop.app.app_context():
+            reader = stack.enter_context(shop.kit.events.subscribe(["orders"]))
+        wait_until(lambda: listened_at(cluster), what="the listener to subscribe")
+        for victim in {cluster.primary_of("{jobs:default}"), *listened_at(cluster)}:
+            cluster.kill(victim)
+            cluster.settle()
+            cluster.restart(victim)
+        wait_until(lambda: enqueued(7), timeout=20, what="the queue to be there again")
+        wait_until(lambda: 7 in ran(queued), timeout=20, what="the worker to come back")
+        shop.publish("orders", 8)
+        event = reader.get(20)
+        assert event is not None
+        assert event.data == 8
+
+
+def listened_at(cluster: ClusterGroup) -> list[Server]:
+    """The nodes at which somebody subscribed to something."""
+    found = []
+    for node in cluster.nodes:
+        with node.client() as client:
+            if client.pubsub_channels():
+                found.append(node)
+    return found
+
+
+def enqueued(n: int) -> bool:
+    """Whether a job could be enqueued."""
+    try:
+        jobs_app.kit.queue.enqueue(jobs_app.record, {"n": n})
+    except FAILURES:
+        return False
+    return True
