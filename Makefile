@@ -58,6 +58,7 @@ chaos: $(VENV)/.dev
 
 benchmark: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks.request
+	$(BIN)/python -m benchmarks.connection
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
