@@ -22,7 +22,8 @@ local function add(id, prev)
 end
 
 local prev = redis.call('HGET', KEYS[2], 'l')
-if not prev or not string.match(prev, '^%d+%-%d+$') then
+local ms, seq = string.match(prev or '', '^(%d+)%-(%d+)$')
+if not ms or #ms > 15 or #seq > 15 then -- longer ones are nobody's, and no number here holds them
   -- meta expired, was evicted or is damaged: the history still knows
   local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   prev = newest and newest[1] or '0-0'

@@ -3,7 +3,8 @@
 -- ARGV     1 position (an id; empty: only the last id is wanted), 2 most events to read
 -- RETURNS  {last id, entries as XRANGE gives them}
 local last = redis.call('HGET', KEYS[2], 'l')
-if not last or not string.match(last, '^%d+%-%d+$') then
+local ms, seq = string.match(last or '', '^(%d+)%-(%d+)$')
+if not ms or #ms > 15 or #seq > 15 then
   -- meta expired, was evicted or is damaged: the history still knows
   local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   last = newest and newest[1] or '0-0'
