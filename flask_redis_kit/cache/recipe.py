@@ -16,7 +16,7 @@ from flask_redis_kit.cache.identity import plain as are_plain
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.errors import ConfigError
-from flask_redis_kit.core.request import session_accessed
+from flask_redis_kit.core.request import watch_session
 
 _MOST_VISITS = 512
 _SESSION = (
@@ -157,8 +157,7 @@ def plain(
 ) -> Flow[Any]:
     """A call of a plain function: its result from the cache, or computed and stored.
 
-    A result for which the session was read is not stored: it may be one user's. (If others have
-    read the session before, a function's own reading of it can't be told any more.)
+    A result for which the session was read is not stored: it may be one user's.
     One round trip for a hit, three for a miss.
     """
     flights = engine.flights
@@ -166,14 +165,15 @@ def plain(
     found = yield from flights.obtain(recipe.call(args, kwargs), engine.context.codec.decode)
     if isinstance(found, Hit):
         return found.value
-    untouched = not recipe.public and not session_accessed(surely=True)
+    session_was_read = watch_session()
     try:
         value = yield COMPUTE
     except BaseException:
+        session_was_read()
         yield from flights.close(found, None, 0)
         raise
     payload = None
-    if untouched and session_accessed(surely=True):
+    if session_was_read() and not recipe.public:
         engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
     elif found.token is not None:
         payload = engine.encoded(value, recipe.about)

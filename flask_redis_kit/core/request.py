@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
@@ -308,8 +309,32 @@ def session_accessed(*, surely: bool = False) -> bool:
     context = _current_context()
     if context is None:
         return False
-    attributes = vars(context)
-    session = attributes.get("_session", attributes.get("session"))
+    session = _session_of(context)
     if surely or getattr(session, "accessed", False):
         return bool(getattr(session, "accessed", False))
-    return "_session" not in attributes and not getattr(session, "tracks_access", not session)
+    return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
+
+
+def watch_session() -> Callable[[], bool]:
+    """Start to watch; the answer, asked for once, is whether the session was accessed since.
+
+    What was accessed before counts as accessed again after that.
+    """
+    context = _current_context()
+    session = None if context is None else _session_of(context)
+    before = bool(getattr(session, "accessed", False))
+    if session is None or not before:
+        return partial(session_accessed, surely=True)
+    session.accessed = False
+
+    def accessed_since() -> bool:
+        since = bool(session.accessed)
+        session.accessed = True
+        return since
+
+    return accessed_since
+
+
+def _session_of(context: Any) -> Any:
+    attributes = vars(context)
+    return attributes.get("_session", attributes.get("session"))

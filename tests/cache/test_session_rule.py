@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -195,3 +196,40 @@ def test_every_way_to_read_a_cookie_session_counts(app: Flask, read: Callable[[]
     alice.get("/login/alice")
     hers = alice.get("/").text
     assert [client.get("/").text == hers for client in (bob, alice, bob)] == [False, True, False]
+
+
+def without_wraps(view: Callable[[], str]) -> Callable[[], str]:
+    def inner() -> str:
+        return view()
+
+    return inner
+
+
+class ByClass:
+    def __init__(self, view: Callable[[], str]) -> None:
+        self.view = view
+
+    def __call__(self) -> str:
+        return self.view()
+
+
+@pytest.mark.parametrize("read_before", [False, True], ids=["", "read before"])
+@pytest.mark.parametrize("hide", [without_wraps, ByClass, functools.partial])
+def test_a_view_hidden_by_a_decorator_reaches_its_own_user_only(
+    app: Flask, hide: Callable[[Callable[[], str]], Callable[[], str]], read_before: bool
+) -> None:
+    login(app, "alice")
+    if read_before:
+        app.before_request(lambda: session.get("name") and None)
+
+    @cache_result()
+    def account() -> str:
+        return f"secret of {session['name']}"
+
+    app.add_url_rule("/account", "account", hide(account))
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    for _ in range(2):
+        assert alice.get("/account").text == "secret of alice"
+        assert bob.get("/account").text == "secret of bob"
