@@ -245,16 +245,15 @@ def test_a_failure_of_the_metrics_is_logged_once_and_not_the_requests(
     assert "the disk is full" in caplog.text
 
 
-def test_processes_add_up_where_prometheus_shares_a_directory(
-    server: Server, tmp_path: Path
-) -> None:
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    texts = []
+def pages_of(directory: Path, *arguments: tuple[str, ...]) -> list[str]:
+    """The /metrics of processes that share a directory, each asked while those before it live."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    pages = []
     processes = []
     try:
-        for trips in (3, 4):
+        for each in arguments:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.core.measured", server.url, str(trips)],
+                [sys.executable, "-m", "tests.core.measured", *each],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -262,10 +261,17 @@ def test_processes_add_up_where_prometheus_shares_a_directory(
             )
             processes.append(process)
             assert process.stdout is not None
-            texts.append("".join(iter(process.stdout.readline, "END\n")))
+            pages.append("".join(iter(process.stdout.readline, "END\n")))
     finally:
         for process in processes:
             process.communicate(timeout=20)
+    return pages
+
+
+def test_processes_add_up_where_prometheus_shares_a_directory(
+    server: Server, tmp_path: Path
+) -> None:
+    texts = pages_of(tmp_path, (server.url, "3"), (server.url, "4"))
     labels = f'{{server="127.0.0.1:{server.port}/0"}}'
     assert f"redis_kit_trips_total{labels} 3.0" in texts[0]
     assert f"redis_kit_trips_total{labels} 7.0" in texts[1]
@@ -273,6 +279,13 @@ def test_processes_add_up_where_prometheus_shares_a_directory(
     assert f"redis_kit_pool_size{labels} 14.0" in texts[1]
     assert f"redis_kit_pool_in_use{labels} 0.0" in texts[1]
     assert f"redis_kit_breakers_open{labels} 0.0" in texts[1]
+
+
+def test_a_forked_worker_writes_down_its_own_figures(server: Server, tmp_path: Path) -> None:
+    (text,) = pages_of(tmp_path, (server.url, "3", "fork"))
+    labels = f'{{server="127.0.0.1:{server.port}/0"}}'
+    assert f"redis_kit_trips_total{labels} 3.0" in text
+    assert f"redis_kit_pool_size{labels} 14.0" in text  # its own, and its parent's
 
 
 @pytest.mark.parametrize(
