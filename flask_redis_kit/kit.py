@@ -26,7 +26,7 @@ from flask_redis_kit.core.names import (
     checked_prefix,
     in_words_of,
 )
-from flask_redis_kit.core.request import batch_of, last_batch
+from flask_redis_kit.core.request import batch_of, last_batch, restore_access
 from flask_redis_kit.core.state import KitState, refuse_clash
 from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature
@@ -179,6 +179,7 @@ class RedisKit:
 
     def _install(self, app: Flask) -> None:
         def finish(response: Response) -> Response:
+            restore_access(request._get_current_object())  # type: ignore[attr-defined]  # a proxy
             # this kit's session, if there is one, is saved later and takes the rest along
             ends = getattr(app.session_interface, "finishes_batch_of", None)
             batch = batch_of(request, self.name, app)

@@ -16,7 +16,7 @@ from flask_redis_kit.cache.identity import plain as are_plain
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.errors import ConfigError
-from flask_redis_kit.core.request import watch_session
+from flask_redis_kit.core.request import SessionWatch
 
 _MOST_VISITS = 512
 _SESSION = (
@@ -165,15 +165,15 @@ def plain(
     found = yield from flights.obtain(recipe.call(args, kwargs), engine.context.codec.decode)
     if isinstance(found, Hit):
         return found.value
-    session_was_read = watch_session()
+    watch = SessionWatch()
     try:
         value = yield COMPUTE
     except BaseException:
-        session_was_read()
+        watch.end()
         yield from flights.close(found, None, 0)
         raise
     payload = None
-    if session_was_read() and not recipe.public:
+    if watch.end() and not recipe.public:
         engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
     elif found.token is not None:
         payload = engine.encoded(value, recipe.about)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
@@ -21,6 +20,8 @@ from flask_redis_kit.core.wire import Tally, Wire
 
 T = TypeVar("T")
 PLAN = "__redis_kit_plan__"
+_WATCHES = "_redis_kit_session_watches"
+_ACCESSED = "_redis_kit_session_accessed"
 _ENVIRON = "flask_redis_kit.batch."
 
 
@@ -298,41 +299,70 @@ def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]
             yield plan
 
 
-def session_accessed(*, surely: bool = False) -> bool:
+def session_accessed() -> bool:
     """True if this request has read or written its session, without touching it.
 
     From Flask 3.1.3 on the ``session`` proxy itself counts as access, so the object is taken from
     the context's own attributes. Before, a cookie session didn't notice ``in``, ``len`` or a loop
-    over it: there one that holds something, and doesn't say ``tracks_access``, counts as accessed,
-    unless it is asked for what ``surely`` was.
+    over it: there one that holds something, and doesn't say ``tracks_access``, counts as accessed.
     """
     context = _current_context()
     if context is None:
         return False
     session = _session_of(context)
-    if surely or getattr(session, "accessed", False):
-        return bool(getattr(session, "accessed", False))
+    accessed = getattr(session, "accessed", False) or vars(context.request).get(_ACCESSED, False)
+    if accessed:
+        return True
     return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
 
 
-def watch_session() -> Callable[[], bool]:
-    """Start to watch; the answer, asked for once, is whether the session was accessed since.
+class SessionWatch:
+    """Tells whether the session was accessed since it began, whatever came before.
 
-    What was accessed before counts as accessed again after that.
+    Watches of one request may overlap, in threads and tasks that share it: each is told of every
+    access in its time (of one in another's work, too: that errs to the safe side).
     """
-    context = _current_context()
-    session = None if context is None else _session_of(context)
-    before = bool(getattr(session, "accessed", False))
-    if session is None or not before:
-        return partial(session_accessed, surely=True)
-    session.accessed = False
 
-    def accessed_since() -> bool:
-        since = bool(session.accessed)
-        session.accessed = True
-        return since
+    __slots__ = ("_request", "_seen", "_session")
 
-    return accessed_since
+    def __init__(self) -> None:
+        context = _current_context()
+        self._session = None if context is None else _session_of(context)
+        self._seen = False
+        if self._session is not None:
+            self._request = context.request
+            self._note()
+            self._watches().append(self)
+
+    def end(self) -> bool:
+        """Whether it was accessed; called once."""
+        if self._session is None:
+            return False
+        self._note()
+        watches = self._watches()
+        watches.remove(self)
+        if not watches:
+            restore_access(self._request, self._session)
+        return self._seen
+
+    def _watches(self) -> list[SessionWatch]:
+        watches: list[SessionWatch] = vars(self._request).setdefault(_WATCHES, [])
+        return watches
+
+    def _note(self) -> None:
+        """Tell every running watch of an access, and begin anew."""
+        if getattr(self._session, "accessed", False):
+            vars(self._request)[_ACCESSED] = True
+            self._session.accessed = False
+            for watch in list(self._watches()):
+                watch._seen = True
+
+
+def restore_access(request: Request, session: Any = None) -> None:
+    """What watches took away, before anybody else asks: the session was accessed."""
+    if vars(request).get(_ACCESSED):
+        found: Any = _session_of(_current_context()) if session is None else session
+        found.accessed = True
 
 
 def _session_of(context: Any) -> Any:

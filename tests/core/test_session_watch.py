@@ -1,0 +1,61 @@
+"""Who read the session: told exactly, also where reads before and beside it are many."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask, session
+
+from flask_redis_kit.core.request import SessionWatch, session_accessed
+
+
+@pytest.fixture
+def app() -> Flask:
+    app = Flask("watched")
+    app.secret_key = "test"
+    return app
+
+
+def test_a_watch_sees_what_happens_in_its_time_only(app: Flask) -> None:
+    with app.test_request_context():
+        session.get("before")
+        quiet = SessionWatch()
+        assert session_accessed()
+        assert quiet.end() is False
+        assert session_accessed()
+        reading = SessionWatch()
+        session.get("within")
+        assert reading.end() is True
+
+
+def test_overlapping_watches_don_t_take_each_others_evidence(app: Flask) -> None:
+    with app.test_request_context():
+        first = SessionWatch()
+        session.get("seen by the first")
+        second = SessionWatch()
+        assert second.end() is False
+        third = SessionWatch()
+        session.get("seen by both")
+        assert first.end() is True
+        assert third.end() is True
+
+
+def test_a_watch_that_outlives_the_view_hides_no_access_from_the_answer(app: Flask) -> None:
+    running: list[SessionWatch] = []
+
+    @app.get("/")
+    def view() -> str:
+        session.get("x")
+        running.append(SessionWatch())  # as in a thread that goes on computing
+        return "private"
+
+    from flask_redis_kit import RedisKit
+
+    RedisKit(app)
+    assert app.test_client().get("/").headers["Vary"] == "Cookie"
+
+
+def test_outside_a_request_nothing_was_read(app: Flask) -> None:
+    watch = SessionWatch()
+    assert watch.end() is False
+    with app.app_context():
+        assert SessionWatch().end() is False
