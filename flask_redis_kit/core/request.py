@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
 
@@ -361,8 +361,8 @@ class SessionWatch:
 def restore_access(request: Request, session: Any = None) -> None:
     """What watches took away, before anybody else asks: the session was accessed."""
     if vars(request).get(_ACCESSED):
-        found: Any = _session_of(_current_context()) if session is None else session
-        found.accessed = True
+        found = _session_of(_current_context()) if session is None else session
+        cast("Any", found).accessed = True
 
 
 def _session_of(context: Any) -> Any:
