@@ -8,14 +8,15 @@ import pytest
 from flask import Flask, session
 
 from flask_redis_kit import RedisKit, RedisSessionInterface, cache_result, rate_limit
+from tests.harness.engines import Engine
 
 TOPOLOGIES = ("sentinels", "cluster")
 """The fixtures of tests/topologies/conftest.py; each has a ``url``."""
 
 
 @pytest.fixture(params=TOPOLOGIES)
-def url(request: pytest.FixtureRequest) -> str:
-    """The address of each topology in turn."""
+def url(request: pytest.FixtureRequest, engine: Engine) -> str:
+    """The address of each topology in turn; ``engine`` is named so that ``--engine all`` sees it."""
     found: str = request.getfixturevalue(request.param).url
     return found
 
