@@ -16,7 +16,7 @@ TOPOLOGIES = ("sentinels", "cluster")
 
 @pytest.fixture(params=TOPOLOGIES)
 def url(request: pytest.FixtureRequest, engine: Engine) -> str:
-    """The address of each topology in turn; ``engine`` is named so that ``--engine all`` sees it."""
+    """The address of each topology in turn. ``--engine all`` looks for the name ``engine``."""
     found: str = request.getfixturevalue(request.param).url
     return found
 
