@@ -24,7 +24,8 @@ from typing import Any
 
 from flask_redis_kit.core.config import CoreConfig, convert
 from flask_redis_kit.core.connection import Connector
-from flask_redis_kit.core.connectors import Connectors, endpoint_from, settings_at
+from flask_redis_kit.core.connectors import Connectors
+from flask_redis_kit.core.endpoints import OF_ONE_SERVER, endpoint_from, settings_at
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.names import DEFAULT_NAME
 from flask_redis_kit.core.settings import ConnectionSettings
@@ -130,8 +131,11 @@ class Databases:
                 raise ConfigError(f"{name} needs a host.")
             return self._on_own_server(changes, dataclasses.replace(self._core, **given))
         own: dict[str, Any] = {name: _FIELDS[name].default for name in _OF_A_PLACE}
+        if "options" not in given:
+            inherited = self._core.options.items()
+            own["options"] = {name: value for name, value in inherited if name not in OF_ONE_SERVER}
         core = dataclasses.replace(self._core, **{**own, **given})
-        return settings_at(core, endpoint_from(core))
+        return settings_at(core, endpoint_from(core), strict="options" in given)
 
     def _on_own_server(self, changes: Mapping[str, Any], core: CoreConfig) -> ConnectionSettings:
         endpoint: Endpoint = endpoint_from(self._core)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import socket
@@ -9,6 +10,7 @@ import ssl
 from typing import Any
 
 import redis.exceptions as redis_errors
+from redis.connection import SSLConnection
 
 from flask_redis_kit.core.conversation import has_unread
 from flask_redis_kit.core.errors import (
@@ -106,9 +108,9 @@ class Diagnosis:
     def _diagnosed(self, error: Exception) -> ServerError:
         at = self.address
         text = str(error)
-        cause = _ssl_error(error)
-        if cause is not None:
-            return ServerRefused(f"TLS to {at} failed: {_tls_cure(cause)}", address=at)
+        found = self._failed_tls(error)
+        if found is not None:
+            return found
         if isinstance(error, redis_errors.AuthenticationError):
             return ServerRefused(
                 f"The server at {at} refused the user or password ({text}). Check "
@@ -124,13 +126,45 @@ class Diagnosis:
         if isinstance(error, redis_errors.ResponseError):
             return self._refused_command(text)
         if isinstance(error, redis_errors.TimeoutError | TimeoutError):
+            tls = ", and does it speak TLS" if isinstance(self, SSLConnection) else ""
             return ConnectTimeout(
                 f"No Redis or Valkey server answers at {at} in time. Is the address right, and is "
-                "it reachable from here? REDIS_SOCKET_CONNECT_TIMEOUT sets the wait. "
+                f"it reachable from here{tls}? REDIS_SOCKET_CONNECT_TIMEOUT sets the wait. "
                 "To try without a server, set REDIS_URL=embedded://",
                 address=at,
             )
-        return ServerUnavailable(self._unreachable(error, text), address=at)
+        return ServerUnavailable(self._unreachable(error), address=at)
+
+    def _failed_tls(self, error: Exception) -> ServerError | None:
+        """Why there is no TLS, if that is it, and the cure."""
+        if not isinstance(self, SSLConnection):
+            return None
+        start, at = f"TLS to {self.address} failed: ", self.address
+        for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+            path = getattr(self, name.removeprefix("ssl_"))
+            if path and not os.access(path, os.R_OK):
+                text = f"{name} is {str(path)!r}, which is not there or can't be read."
+                return ServerRefused(start + text, address=at)
+        cause = _ssl_error(error)
+        reason = "" if cause is None else _reason_of(cause)
+        alert = "ALERT" in reason and "PROTOCOL_VERSION" not in reason
+        if alert or isinstance(cause, ssl.SSLEOFError) or _closed_at_once(error):
+            # not every server sends its alert in time; without one it may as well be restarting
+            return ServerUnavailable(start + self._broken_off(), address=at)
+        return None if cause is None else ServerRefused(start + _tls_cure(cause), address=at)
+
+    def _broken_off(self) -> str:
+        certificate = getattr(self, "certfile", None)
+        if certificate:
+            return (
+                "the server broke off. Most likely it doesn't trust the client certificate in "
+                f"ssl_certfile={str(certificate)!r}, or wants other versions or ciphers of TLS; "
+                "its log says which."
+            )
+        return (
+            "the server broke off. Most likely it wants a client certificate: give ssl_certfile "
+            "and ssl_keyfile, in the URL's query or in REDIS_OPTIONS."
+        )
 
     def _refused_command(self, text: str) -> ServerError:
         at = self.address
@@ -148,11 +182,11 @@ class Diagnosis:
             )
         return ServerRefused(f"The server at {at} refused the connection: {text}", address=at)
 
-    def _unreachable(self, error: Exception, text: str) -> str:
+    def _unreachable(self, error: Exception) -> str:
         at = self.address
         if isinstance(error.__context__, socket.gaierror):
             return f"The host name in {at} can't be resolved. Check REDIS_URL."
-        if "Connection closed by server" in text or "reset by peer" in text:
+        if _closed_at_once(error):
             return (
                 f"The server at {at} closed the connection at once. Does it expect TLS? Then the "
                 "URL begins with rediss://"
@@ -192,8 +226,32 @@ def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
+def _closed_at_once(error: Exception) -> bool:
+    text = str(error)
+    return "Connection closed by server" in text or "reset by peer" in text
+
+
+def _reason_of(error: ssl.SSLError) -> str:
+    """OpenSSL's words; an error that Python itself raises has no ``reason``."""
+    reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+    return str(reason)
+
+
+_CURES = (
+    ("PROTOCOL_VERSION", "client and server have no version of TLS in common: ssl_min_version"),
+    ("KEY_VALUES_MISMATCH", "ssl_keyfile is not the key of the certificate in ssl_certfile"),
+    ("NO_CERTIFICATE_OR_CRL", "ssl_ca_certs holds no certificate in PEM form"),
+    ("NO_START_LINE", "ssl_ca_certs, ssl_certfile or ssl_keyfile is not in PEM form"),
+    ("PEM LIB", "ssl_certfile or ssl_keyfile is not in PEM form"),
+    ("NO CIPHER", "ssl_ciphers names none that is known here"),
+    ("BAD_DECRYPT", "ssl_password doesn't open ssl_keyfile"),
+    ("WRONG_VERSION_NUMBER", "the server does not speak TLS: use redis:// instead of rediss://"),
+    ("RECORD_LAYER", "the server does not speak TLS: use redis:// instead of rediss://"),
+)
+
+
 def _tls_cure(error: ssl.SSLError) -> str:
-    text = getattr(error, "verify_message", "") or error.reason or str(error)
+    text = _reason_of(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         if "match" in text.lower():
             return (
@@ -201,13 +259,12 @@ def _tls_cure(error: ssl.SSLError) -> str:
                 "or ssl_check_hostname=false if you know why it differs."
             )
         return (
-            f"the certificate can't be trusted ({text}). Give the authority that signed it with "
-            "?ssl_ca_certs=/path/to/ca.pem"
+            f"the certificate can't be trusted ({text}). Give the authority that signed it in "
+            "ssl_ca_certs, in the URL's query (?ssl_ca_certs=/path/to/ca.pem) or in REDIS_OPTIONS."
         )
-    if "CERTIFICATE_REQUIRED" in text.upper() or "HANDSHAKE_FAILURE" in text.upper():
-        return f"the server wants a client certificate ({text}): ssl_certfile and ssl_keyfile."
-    if "WRONG_VERSION" in text.upper() or "RECORD_LAYER" in text.upper():
-        return f"the server does not speak TLS ({text}). Use redis:// instead of rediss://"
+    for sign, cure in _CURES:
+        if sign in text.upper():
+            return f"{cure} ({text})."
     return text
 
 

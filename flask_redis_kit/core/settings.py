@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis
+from redis import CredentialProvider
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flask_redis_kit.core.errors import ServerUnavailable
 from flask_redis_kit.core.url import Endpoint
 
 VERSION = "0.1.0"
@@ -35,7 +37,7 @@ class ConnectionSettings:
 
     def connection_kwargs(self) -> dict[str, Any]:
         """What every connection of redis-py gets, wherever it goes."""
-        return {
+        given = {
             "db": self.endpoint.db,
             "username": self.endpoint.username,
             "password": self.endpoint.password,
@@ -48,6 +50,26 @@ class ConnectionSettings:
             **driver_name(),
             **self.extra,
         }
+        if given.get("credential_provider") is not None:
+            given["credential_provider"] = Credentials(given["credential_provider"])
+        return given
+
+
+class Credentials(CredentialProvider):
+    """Asks a provider, which may fail in ways of its own, at every connect."""
+
+    def __init__(self, provider: CredentialProvider) -> None:
+        self._provider = provider
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """User and password; ``ServerUnavailable`` if the provider raises."""
+        try:
+            return self._provider.get_credentials()
+        except Exception as error:
+            # redis-py would keep the connection, which has not logged in
+            raise ServerUnavailable(
+                f"The credential_provider of REDIS_OPTIONS gave no credentials: {error}"
+            ) from error
 
 
 def no_retry() -> Retry:

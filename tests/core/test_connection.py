@@ -129,8 +129,9 @@ def test_a_certificate_for_another_name_says_so(
     tls_server: Server, certificates: Certificates
 ) -> None:
     error = failure_at(f"rediss://127.1:{tls_server.port}/0?ssl_ca_certs={certificates.authority}")
-    assert isinstance(error, ServerRefused | ServerUnavailable)
-    assert "name" in str(error)
+    assert isinstance(error, ServerRefused)
+    assert "the certificate is for another name" in str(error)
+    assert "ssl_check_hostname=false" in str(error)
 
 
 @pytest.mark.tls
@@ -142,7 +143,7 @@ def test_plain_text_to_a_tls_server_asks_for_rediss(tls_server: Server) -> None:
 @pytest.mark.tls
 def test_tls_to_a_plain_server_asks_for_redis(server: Server) -> None:
     error = failure_at(f"rediss://127.0.0.1:{server.port}/0", socket_connect_timeout=1.0)
-    assert "TLS" in str(error) or "in time" in str(error)
+    assert "does it speak TLS" in str(error)
 
 
 def test_the_blocking_client_waits_longer_than_the_reply_timeout(server: Server) -> None:
