@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
 
@@ -327,7 +327,7 @@ class SessionWatch:
 
     def __init__(self) -> None:
         context = _current_context()
-        self._session = None if context is None else _session_of(context)
+        self._session: Any = None if context is None else _session_of(context)
         self._seen = False
         if self._session is not None:
             self._request = context.request
@@ -362,7 +362,7 @@ def restore_access(request: Request, session: Any = None) -> None:
     """What watches took away, before anybody else asks: the session was accessed."""
     if vars(request).get(_ACCESSED):
         found = _session_of(_current_context()) if session is None else session
-        cast("Any", found).accessed = True
+        found.accessed = True
 
 
 def _session_of(context: Any) -> Any:
