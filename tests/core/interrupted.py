@@ -53,6 +53,7 @@ def main(url: str, interrupts: int) -> None:
     """Interrupt four threads ``interrupts`` times at random moments."""
     sys.setswitchinterval(1e-5)
     with wire_to(url, max_connections=500, socket_timeout=5.0) as wire:
+        wire.send(put("warm", "x"))  # imports happen now, where nothing interrupts them
         workers = [Worker(wire, f"w{n}") for n in range(4)]
         for worker in workers:
             worker.start()
