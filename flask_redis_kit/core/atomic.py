@@ -123,7 +123,9 @@ def _was_demoted(exchanges: Sequence[Exchange[Any]], replies: list[Reply]) -> bo
     _, *queued, executed = replies
     refusal = _refused(queued, executed)
     if refusal is not None:
-        return isinstance(refusal.error, _DEMOTED)
+        # between the commands and EXEC it says so in other words
+        said = "because of: READONLY" in str(refusal.error)
+        return isinstance(refusal.error, _DEMOTED) or said
     # a script is refused only when it writes; reads before it did no harm
     reads = [exchange.read_only for exchange in exchanges for _ in exchange.commands]
     return any(isinstance(reply, _DEMOTED) for reply in executed) and all(

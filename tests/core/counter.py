@@ -12,6 +12,8 @@ from flask_redis_kit.core.exchange import Exchange, first
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.core.request import PLAN, RequestBatch
+from flask_redis_kit.core.steps import Result
+from flask_redis_kit.core.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,18 @@ class Engine:
         return Exchange("counter", key, commands, first)
 
 
+class CounterTransaction:
+    """``tx.counter.add``."""
+
+    def __init__(self, engine: Engine, tx: Transaction) -> None:
+        self._engine = engine
+        self._tx = tx
+
+    def add(self, name: str) -> Result[int]:
+        wire = self._engine.context.wire
+        return self._tx.add(wire, self._engine.add(name), f"counter.add({name!r})")
+
+
 class CounterFeature(Feature[CounterConfig, Engine]):
     """``kit.counter.read/add/later``, and a decorator that reads ahead."""
 
@@ -60,6 +74,9 @@ class CounterFeature(Feature[CounterConfig, Engine]):
 
     def later(self, name: str, **options: Any) -> None:
         self.context().defer(self.engine().add(name), **options)
+
+    def transactional(self, tx: Transaction) -> CounterTransaction:
+        return CounterTransaction(self.engine(), tx)
 
     def reading_ahead(self, name: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
         """The view gets ``count=``; read together with whatever is sent before it."""

@@ -48,5 +48,16 @@ assert_type(kit.cache.invalidate_tags("a"), int)
 assert_type(kit.events.publish_to_user(42, "paid", {"id": 7}), Publication)
 assert_type(kit.queue.enqueue(send, {"order": 7}), str)
 assert_type(kit.queue.job("default.1"), JobStatus)
+with kit.transaction() as tx:
+    tx.cache.invalidate_tags("book:7")
+    stored = tx.cache.set("a", 1)
+    told = tx.events.publish_to_user(42, "paid", {"id": 7})
+    job = tx.queue.enqueue(send, {"order": 7})
+    jobs = tx.queue.enqueue_many([(send, {"order": 8})])
+    tx.execute("SET", "a", 1)
+assert_type(stored.value, bool)
+assert_type(told.result(), Publication)
+assert_type(job.value, str)
+assert_type(jobs.value, list[str])
 price("one")  # type: ignore[arg-type]  # a wrong argument is seen through the decorator
 search()  # type: ignore[call-arg]
