@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import redis
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 
+from flask_redis_kit import plugins
 from flask_redis_kit.cache import CacheFeature
 from flask_redis_kit.cli import install_commands
 from flask_redis_kit.core import config, health, signals
@@ -49,7 +50,8 @@ BUILTIN: Mapping[str, type[Feature[Any, Any]]] = {
 class RedisKit:
     """One Redis for a Flask application: a connection, and the features that share it.
 
-    ``features``  which of the five to have, by name; all by default.
+    ``features``  which to have, by name: the five by default. Installed distributions may offer
+                  more, by entry points of the group ``flask_redis_kit.features``.
     ``name``      to have several kits on one application: each has its own commands
                   (``flask redis-<name>``), namespace and request batch. The decorators that are
                   imported, not a kit's own, belong to the kit named "default".
@@ -82,12 +84,8 @@ class RedisKit:
         self._features: dict[str, Feature[Any, Any]] = {}
         self._states: weakref.WeakSet[KitState] = weakref.WeakSet()
         for feature in features:
-            if feature not in BUILTIN:
-                raise ConfigError(
-                    f"features={feature!r}: there is no such feature. The kit has "
-                    f"{', '.join(BUILTIN)}; others come in by kit.register(...)."
-                )
-            self.register(BUILTIN[feature]())
+            cls = BUILTIN.get(feature)
+            self.register(plugins.make(feature, tuple(BUILTIN)) if cls is None else cls())
         if app is not None:
             self.init_app(app)
 
@@ -95,9 +93,15 @@ class RedisKit:
         """Add a feature, built-in or your own, before ``init_app``. Returns it."""
         if feature.name in self._features:
             raise ConfigError(f"This kit has a feature named {feature.name!r} already.")
+        if feature.name not in BUILTIN:
+            builtin = {cls().section for cls in BUILTIN.values()}
+            plugins.check(feature, reserved=dir(type(self)), sections=builtin | self._sections())
         feature.bind(self.state)
         self._features[feature.name] = feature
         return feature
+
+    def _sections(self) -> set[str]:
+        return {feature.section for feature in self._features.values()}
 
     def __getattr__(self, name: str) -> Any:
         feature = self.__dict__.get("_features", {}).get(name)
@@ -145,7 +149,7 @@ class RedisKit:
         known = config.known_keys(config.CoreConfig, prefix, None)
         for feature in self._features.values():
             known |= self._add(state, feature)
-        sections = {feature.section for feature in self._features.values()}
+        sections = self._sections()
         sections |= {cls().section for cls in BUILTIN.values()}
         config.warn_near_misses(app, prefix, known, sections)
         state.wire()
