@@ -192,7 +192,7 @@ class ClusterWire(Wire):
             # also when interrupted: nobody may read what was meant for us
             for group in groups:
                 group.leave()
-        if groups and signals.trip.receivers:
+        if groups and started:
             self._tell_trip(groups, replies, time.perf_counter() - started)
         again: list[_Item] = []
         wait = False
