@@ -27,7 +27,8 @@ from flask_redis_kit.core.names import (
     checked_prefix,
     in_words_of,
 )
-from flask_redis_kit.core.request import batch_of, last_batch, restore_access
+from flask_redis_kit.core.request import batch_of, last_batch
+from flask_redis_kit.core.session_watch import restore_access
 from flask_redis_kit.core.state import KitState, refuse_clash
 from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature

@@ -16,7 +16,7 @@ from flask_redis_kit.cache.identity import plain as are_plain
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.errors import ConfigError
-from flask_redis_kit.core.request import SessionWatch
+from flask_redis_kit.core.session_watch import SessionWatch
 
 _MOST_VISITS = 512
 _SESSION = (

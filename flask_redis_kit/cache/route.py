@@ -25,13 +25,9 @@ from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.core.request import (
-    RequestBatch,
-    current_request,
-    session_accessed,
-    view_wrappers,
-    wrappers_of,
-)
+from flask_redis_kit.core.request import RequestBatch
+from flask_redis_kit.core.session_watch import session_accessed
+from flask_redis_kit.core.views import current_request, view_wrappers, wrappers_of
 
 METHODS = frozenset({"GET", "HEAD"})
 STATUSES = frozenset({200, 203, 204, 300, 301, 404, 410})

@@ -13,15 +13,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from flask import Flask, Request, globals  # noqa: A004  # flask's
+from flask import Flask, Request
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
+from flask_redis_kit.core.views import current_context, view_wrappers
 from flask_redis_kit.core.wire import Tally, Wire
 
 T = TypeVar("T")
 PLAN = "__redis_kit_plan__"
-_WATCHES = "_redis_kit_session_watches"
-_ACCESSED = "_redis_kit_session_accessed"
 _ENVIRON = "flask_redis_kit.batch."
 
 
@@ -245,48 +244,12 @@ def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
     return batch
 
 
-def current_request() -> Request | None:
-    """The request being handled, if there is one."""
-    context = _current_context()
-    return None if context is None else context.request
-
-
 def current_batch(kit_name: str, app: Flask) -> RequestBatch | None:
     """The batch of the current request if ``app`` handles it, and no other that calls it."""
-    context = _current_context()
+    context = current_context()
     if context is None or context.app is not app:
         return None
     return open_batch(context.request, kit_name, app)
-
-
-def _current_context() -> Any:
-    try:
-        return globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    except RuntimeError:
-        return None
-
-
-def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
-    """The view function of a request and all it wraps, outermost first."""
-    return wrappers_of(app, of.endpoint or "", of.method)
-
-
-def wrappers_of(app: Flask, endpoint: str, method: str) -> Iterator[Callable[..., Any]]:
-    """The view function of an endpoint and all it wraps, outermost first."""
-    view: Any = app.view_functions.get(endpoint)
-    view_class: Any = None
-    while view is not None:
-        yield view
-        # a class with `decorators` says so on the outermost of them only
-        view_class = getattr(view, "view_class", view_class)
-        following = getattr(view, "__wrapped__", None)
-        if following is None and view_class is not None:
-            name = method.lower()
-            following = getattr(view_class, name, None)
-            if following is None and name == "head":
-                following = getattr(view_class, "get", None)
-            view_class = None
-        view = following
 
 
 def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]]:
@@ -297,74 +260,3 @@ def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]
         if plan is not None and plan not in seen:
             seen.append(plan)
             yield plan
-
-
-def session_accessed() -> bool:
-    """True if this request has read or written its session, without touching it.
-
-    From Flask 3.1.3 on the ``session`` proxy itself counts as access, so the object is taken from
-    the context's own attributes. Before, a cookie session didn't notice ``in``, ``len`` or a loop
-    over it: there one that holds something, and doesn't say ``tracks_access``, counts as accessed.
-    """
-    context = _current_context()
-    if context is None:
-        return False
-    session = _session_of(context)
-    accessed = getattr(session, "accessed", False) or vars(context.request).get(_ACCESSED, False)
-    if accessed:
-        return True
-    return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
-
-
-class SessionWatch:
-    """Tells whether the session was accessed since it began, whatever came before.
-
-    Watches of one request may overlap, in threads and tasks that share it: each is told of every
-    access in its time (of one in another's work, too: that errs to the safe side).
-    """
-
-    __slots__ = ("_request", "_seen", "_session")
-
-    def __init__(self) -> None:
-        context = _current_context()
-        self._session: Any = None if context is None else _session_of(context)
-        self._seen = False
-        if self._session is not None:
-            self._request = context.request
-            self._note()
-            self._watches().append(self)
-
-    def end(self) -> bool:
-        """Whether it was accessed; called once."""
-        if self._session is None:
-            return False
-        self._note()
-        watches = self._watches()
-        watches.remove(self)
-        if not watches:
-            restore_access(self._request, self._session)
-        return self._seen
-
-    def _watches(self) -> list[SessionWatch]:
-        watches: list[SessionWatch] = vars(self._request).setdefault(_WATCHES, [])
-        return watches
-
-    def _note(self) -> None:
-        """Tell every running watch of an access, and begin anew."""
-        if getattr(self._session, "accessed", False):
-            vars(self._request)[_ACCESSED] = True
-            self._session.accessed = False
-            for watch in list(self._watches()):
-                watch._seen = True
-
-
-def restore_access(request: Request, session: Any = None) -> None:
-    """What watches took away, before anybody else asks: the session was accessed."""
-    if vars(request).get(_ACCESSED):
-        found = _session_of(_current_context()) if session is None else session
-        found.accessed = True
-
-
-def _session_of(context: Any) -> Any:
-    attributes = vars(context)
-    return attributes.get("_session", attributes.get("session"))

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask_redis_kit.core.request import PLAN, current_request, view_wrappers
+from flask_redis_kit.core.request import PLAN
+from flask_redis_kit.core.views import current_request, view_wrappers
 from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, client_network, hashed
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Demand, Limit

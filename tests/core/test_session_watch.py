@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask, session
 
-from flask_redis_kit.core.request import SessionWatch, session_accessed
+from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Who read the session of this request, told without reading it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Request
+
+from flask_redis_kit.core.views import current_context
+
+_WATCHES = "_redis_kit_session_watches"
+_ACCESSED = "_redis_kit_session_accessed"
+
+
+def session_accessed() -> bool:
+    """True if this request has read or written its session, without touching it.
+
+    From Flask 3.1.3 on the ``session`` proxy itself counts as access, so the object is taken from
+    the context's own attributes. Before, a cookie session didn't notice ``in``, ``len`` or a loop
+    over it: there one that holds something, and doesn't say ``tracks_access``, counts as accessed.
+    """
+    context = current_context()
+    if context is None:
+        return False
+    session = _session_of(context)
+    accessed = getattr(session, "accessed", False) or vars(context.request).get(_ACCESSED, False)
+    if accessed:
+        return True
+    return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
+
+
+class SessionWatch:
+    """Tells whether the session was accessed since it began, whatever came before.
+
+    Watches of one request may overlap, in threads and tasks that share it: each is told of every
+    access in its time (of one in another's work, too: that errs to the safe side).
+    """
+
+    __slots__ = ("_request", "_seen", "_session")
+
+    def __init__(self) -> None:
+        context = current_context()
+        self._session: Any = None if context is None else _session_of(context)
+        self._seen = False
+        if self._session is not None:
+            self._request = context.request
+            self._note()
+            self._watches().append(self)
+
+    def end(self) -> bool:
+        """Whether it was accessed; called once."""
+        if self._session is None:
+            return False
+        self._note()
+        watches = self._watches()
+        watches.remove(self)
+        if not watches:
+            restore_access(self._request, self._session)
+        return self._seen
+
+    def _watches(self) -> list[SessionWatch]:
+        watches: list[SessionWatch] = vars(self._request).setdefault(_WATCHES, [])
+        return watches
+
+    def _note(self) -> None:
+        """Tell every running watch of an access, and begin anew."""
+        if getattr(self._session, "accessed", False):
+            vars(self._request)[_ACCESSED] = True
+            self._session.accessed = False
+            for watch in list(self._watches()):
+                watch._seen = True
+
+
+def restore_access(request: Request, session: Any = None) -> None:
+    """What watches took away, before anybody else asks: the session was accessed."""
+    if vars(request).get(_ACCESSED):
+        found = _session_of(current_context()) if session is None else session
+        found.accessed = True
+
+
+def _session_of(context: Any) -> Any:
+    attributes = vars(context)
+    return attributes.get("_session", attributes.get("session"))
