@@ -6,6 +6,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 PORT ?= 8000
 TESTS ?= tests
+# the trials of races, crashes and failovers, and how often `make chaos` runs them
+ROUNDS ?= 20
+TRIALS := tests/cache/test_race.py tests/cache/test_model.py tests/ratelimit/test_exactness.py \
+	tests/sessions/test_races.py tests/events/test_races.py tests/events/test_splice.py \
+	tests/queue/test_model.py tests/queue/test_processes.py tests/queue/test_faults.py \
+	tests/core/test_wire.py tests/core/test_embedded.py tests/core/test_embedded_failures.py \
+	tests/topologies/test_failover.py tests/topologies/test_cluster_failures.py \
+	tests/topologies/test_cluster_migration.py
 
 .PHONY: help demo test check format test-all chaos benchmark clean
 
@@ -14,7 +22,7 @@ help:
 	@echo "make test       checks and all tests (TESTS=path for some of them)"
 	@echo "make check      format, lint, layers, types"
 	@echo "make test-all   all tests on every server engine found"
-	@echo "make chaos      long race and crash trials"
+	@echo "make chaos      race, crash and failover trials, $(ROUNDS) rounds (ROUNDS=n)"
 	@echo "make benchmark  the kit against its peers, in one run"
 
 $(VENV)/bin/python:
@@ -56,7 +64,9 @@ test-all: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal --engine all $(TESTS)
 
 chaos: $(VENV)/.dev
-	FRK_CHAOS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m chaos tests
+	for round in $$(seq $(ROUNDS)); do \
+		echo "round $$round of $(ROUNDS)"; \
+		$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TRIALS) || exit 1; done
 
 benchmark: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks.request
