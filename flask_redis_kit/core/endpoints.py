@@ -13,6 +13,7 @@ from typing import Any
 import redis
 from werkzeug.utils import import_string
 
+from flask_redis_kit.core.aliases import canonical
 from flask_redis_kit.core.config import CoreConfig, check_number, convert
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.options import OPTIONS, SYNONYMS, OptionValue, read
@@ -72,7 +73,8 @@ def endpoint_from(core: CoreConfig) -> Endpoint:
     core = _filled(core)
     if not core.url:
         return _flat_endpoint(core)
-    return _completed(_parsed(core.url, "REDIS_URL"), core, core.url)
+    endpoint = _parsed(core.url, "REDIS_URL")
+    return _completed(endpoint, core, canonical(core.url))
 
 
 def settings_at(

@@ -81,7 +81,8 @@ def _nearest(name: str) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def _read_boolean(text: str) -> bool:
+def read_boolean(text: str) -> bool:
+    """True or false; ``ValueError`` for anything else."""
     try:
         return _TRUTH[text.lower()]
     except KeyError:
@@ -162,7 +163,7 @@ def _pattern(pattern: str, meaning: str) -> Option:
     return Option(read_pattern, meaning)
 
 
-_BOOLEAN = Option(_read_boolean, "1 or 0, true or false, yes or no, on or off")
+_BOOLEAN = Option(read_boolean, "1 or 0, true or false, yes or no, on or off")
 _TEXT = Option(_read_text, "a text that isn't empty")
 _SECRET = replace(_TEXT, secret=True)
 _SECONDS = Option(_read_seconds, "a number of seconds above 0")

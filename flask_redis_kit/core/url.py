@@ -11,7 +11,8 @@
 ``valkey`` may stand for ``redis`` everywhere; case doesn't matter in a scheme. Options follow as a
 query (``?socket_timeout=0.5``): see ``options.py``. User, password, service and path are
 percent-decoded once; in the query a ``+`` is a plus. ``db``, ``service``, ``username`` and
-``password`` in the query beat the same in the rest of the URL.
+``password`` in the query beat the same in the rest of the URL. How others write it is understood,
+too: see ``aliases.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 from urllib.parse import quote, unquote
 
+from flask_redis_kit.core.aliases import canonical
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.masking import SCHEME, conceal
 from flask_redis_kit.core.options import OPTIONS, SYNONYMS, Kind, OptionValue, read, write
@@ -104,7 +106,7 @@ def parse(url: str) -> Endpoint:
     its ``key`` is the option's name.
     """
     try:
-        return _parse(url)
+        return _parse(canonical(url))
     except ConfigError as error:
         message, key = str(error), error.key
     shown = conceal(url)
@@ -142,9 +144,11 @@ def mask(url: str) -> str:
     In a text that is no Redis URL, all that may be a part of a password is hidden.
     """
     try:
-        _parse(url)
+        endpoint = _parse(canonical(url))
     except ConfigError:
         return conceal(url)
+    if re.match("sentinel:", url, re.IGNORECASE):
+        return format_url(endpoint, mask=True)  # it may have a password in several places
     return conceal(url, sound=True)
 
 

@@ -53,6 +53,47 @@ MEANINGS: list[tuple[str, Endpoint]] = [
         "valkeys+cluster://a,b:7000/0",
         Endpoint("cluster", tls=True, hosts=(("a", 6379), ("b", 7000))),
     ),
+    *[
+        (url, Endpoint("sentinel", hosts=(("a", 26379), ("b", 5)), service="main", db=2))
+        for url in (
+            "redis-sentinel://a,b:5/main/2",
+            "redis-sentinel://a,b:5/2?sentinelMasterId=main",
+            "redis+sentinel://a,b:5?sentinelMasterId=main&db=2",
+            "VALKEY-SENTINEL://a,b:5/?db=2&sentinelMasterId=main",
+            "sentinel://a;sentinel://b:5/2?master_name=main",
+            "sentinel://a/2;SENTINEL://b:5/2?service=main",
+            "Sentinel://a,b:5/?master_name=main&db=2",
+        )
+    ],
+    *[
+        (url, Endpoint("sentinel", hosts=(("a", 26379),), password="p:%"))
+        for url in (
+            "redis-sentinel://:p:%25@a",
+            "redis-sentinel://p%3A%25@a/0?sentinelMasterId=mymaster",
+            "sentinel://:p:%25@a",
+            "sentinel://:p:%25@a/?master_name=mymaster",
+        )
+    ],
+    (
+        "sentinel://u:p@a;sentinel://u:p@b;sentinel://c?sentinel_password=d",
+        Endpoint(
+            "sentinel",
+            hosts=(("a", 26379), ("b", 26379), ("c", 26379)),
+            username="u",
+            password="p",
+            options=(("sentinel_password", "d"),),
+        ),
+    ),
+    ("rediss-sentinel://a", Endpoint("sentinel", tls=True, hosts=(("a", 26379),))),
+    ("redis-cluster://a,b", Endpoint("cluster", hosts=(("a", 6379), ("b", 6379)))),
+    ("valkeys-cluster://a/0", Endpoint("cluster", tls=True, hosts=(("a", 6379),))),
+    ("redis://a,b?cluster=true", Endpoint("cluster", hosts=(("a", 6379), ("b", 6379)))),
+    (
+        "rediss://:p@a:1/0?protocol=3&cluster=1",
+        Endpoint("cluster", tls=True, hosts=(("a", 1),), password="p", options=(("protocol", 3),)),
+    ),
+    ("redis://a/4?cluster=false", Endpoint("tcp", hosts=(("a", 6379),), db=4)),
+    ("redis+cluster://a?cluster=yes", Endpoint("cluster", hosts=(("a", 6379),))),
     ("embedded://", Endpoint("embedded")),
     ("embedded:///srv/data", Endpoint("embedded", path="/srv/data")),
     ("Embedded://?private=yes", Endpoint("embedded", options=(("private", True),))),
@@ -160,7 +201,29 @@ REFUSALS = [
     ("redis://:%ff@h", "UTF-8"),
     ("redis://h#x", "%23"),
     ("redis://h?sokcet_timeout=1", "'socket_timeout'"),
-    ("redis://h?cluster=true", "'cluster'"),
+    ("redis://h?cluster=perhaps", "'cluster' must be true or false"),
+    ("redis://h?cluster=", "'cluster' must be true or false"),
+    ("redis://h?cluster=true&cluster=true", "'cluster' is given more than once"),
+    ("redis+cluster://h?cluster=false", "remove cluster=false"),
+    ("redis+sentinel://h?cluster=true", "Unknown option 'cluster'"),
+    ("unix:///x?cluster=true", "Unknown option 'cluster'"),
+    ("redis://h/1?cluster=true", "only database 0"),
+    ("redis://h?sentinelMasterId=m", "Unknown option 'sentinelMasterId'"),
+    ("redis-cluster://h?master_name=m", "Unknown option 'master_name'"),
+    ("redis-sentinel://h/main?sentinelMasterId=main", "is a database"),
+    ("redis-sentinel://h/0?sentinelMasterId=a&service=b", "more than once"),
+    ("redis-sentinel://h/0?sentinelMasterId=a&db=0", "more than once"),
+    ("redis-sentinel://h/0", "/mymaster/0"),
+    ("redis-sentinel://h?sentinelMasterId=", "'service' must be"),
+    ("redis-sentinal://h", "Unknown scheme 'redis-sentinal'"),
+    ("redis-unix:///x", "Unknown scheme 'redis-unix'"),
+    ("sentinel://a?master_name=m;sentinel://b", "behind the last"),
+    ("sentinel://:a@h;sentinel://:b@h2", "must agree on user, password and database"),
+    ("sentinel://h/1;sentinel://h2/2", "must agree on user, password and database"),
+    ("sentinel://h/main", "is a database"),
+    ("sentinel://h;h2", "host is not a name"),
+    ("sentinel://h;sentinel://", "host is empty"),
+    ("sentinel://h/0?db=0", "more than once"),
     ("redis://h?socket_timeout=abc", "'socket_timeout' must be a number of seconds"),
     ("redis://h?socket_timeout=nan", "socket_timeout"),
     ("redis://h?socket_timeout=0", "socket_timeout"),
@@ -290,6 +353,12 @@ PLACES = [
     "redis://:{}@h",
     "rediss+sentinel://user:{}@h:1,h2:2/svc/0?socket_timeout=1",
     "redis+cluster://:{}@h,h2",
+    "redis-sentinel://user:{}@h,h2/0?sentinelMasterId=main",
+    "redis-sentinel://user:{}@h,h2/main?sentinelMasterId=main",
+    "sentinel://:{0}@h;sentinel://:{0}@h2/0?master_name=main",
+    "sentinel://h;sentinel://u:{}@h2/main",
+    "redis://:{}@h,h2?cluster=true",
+    "redis://:{}@h/1?cluster=perhaps",
     "redis://user:{}@h/not-a-db",
     "redis://user:{}@h:port",
     "http://user:{}@h",
@@ -328,8 +397,17 @@ def test_no_part_of_a_password_shows_however_badly_it_is_written(place: str, sec
     assert SECRET not in "".join(shown)
 
 
+PIECES = ["sentinel://", "redis-sentinel://", "redis-cluster://", "redis://", "a", ";", "/0"]
+PIECES += ["?", "&", ",", "@", "u:p", "db=0"]
+PIECES += ["sentinelMasterId=m", "master_name=m", "cluster=1"]
+
+
 @settings(deadline=None, max_examples=500)
-@given(st.text() | st.text("redis:/@?#&=;,[]%+unix ").map(lambda rest: f"redis://{rest}"))
+@given(
+    st.text()
+    | st.text("redis:/@?#&=;,[]%+unix ").map(lambda rest: f"redis://{rest}")
+    | st.lists(st.sampled_from(PIECES)).map("".join)
+)
 def test_any_text_can_be_masked_and_is_parsed_or_refused(garbage: str) -> None:
     assert isinstance(mask(garbage), str)
     try:
@@ -346,6 +424,16 @@ def test_any_text_can_be_masked_and_is_parsed_or_refused(garbage: str) -> None:
         ("redis://:pw@h:1/0?socket_timeout=1", "redis://:***@h:1/0?socket_timeout=1"),
         ("redis://pw@h/0", "redis://***@h/0"),
         ("redis://h/0", "redis://h/0"),
+        (
+            "redis-sentinel://pw@h/0?sentinelMasterId=m",
+            "redis-sentinel://***@h/0?sentinelMasterId=m",
+        ),
+        (
+            "sentinel://:pw@a;sentinel://:pw@b/1?master_name=m",
+            "redis+sentinel://:***@a:26379,b:26379/m/1",
+        ),
+        ("sentinel://:pw@a;sentinel://:wp@b", "sentinel://:***@b"),
+        ("redis://:pw@h?cluster=true", "redis://:***@h?cluster=true"),
         ("redis://h?client_name=a@b", "redis://h?client_name=a@b"),
         ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
         ("redis://h?password=a&protocol=2", "redis://h?password=***&protocol=2"),
