@@ -64,27 +64,30 @@ class Result(Generic[T]):
         return f"Result({self._name}: {state})"
 
 
-class Step:
-    """One call of the block: its Exchanges, and what is made of their values."""
+class Step(Generic[T]):
+    """One call of the block: its Exchanges, and what ``combine`` makes of their values.
+
+    ``keys`` are all the keys that it is known to touch.
+    """
 
     def __init__(
         self,
-        result: Result[Any],
         name: str,
         exchanges: Sequence[Exchange[Any]],
-        combine: Callable[[list[Any]], Any],
-        explain: Explain | None,
+        combine: Callable[[list[Any]], T],
+        keys: Sequence[Arg],
+        explain: Explain | None = None,
     ) -> None:
-        self.result = result
         self.name = name
         self.exchanges = exchanges
         self.combine = combine
+        self.keys = keys
         self.explain = explain
-        self.keys: Sequence[Arg] = [exchange.key for exchange in exchanges if exchange.key]
+        self.result: Result[T] = Result(name)
         self.began = False
         """Whether any of its commands was applied."""
 
-    def outcome(self, replies: list[Reply]) -> Outcome[Any]:
+    def outcome(self, replies: list[Reply]) -> Outcome[T]:
         """What came of it; takes its replies from the front of the list."""
         values: list[Any] = []
         error: Exception | None = None
@@ -100,7 +103,7 @@ class Step:
         return Outcome(self.combine(values)) if error is None else Outcome(error=error)
 
 
-def common_slot(steps: Sequence[Step]) -> int | None:
+def common_slot(steps: Sequence[Step[Any]]) -> int | None:
     """The slot of all keys, None without any; ``CrossSlotError`` if they have several."""
     slots: dict[int, list[str]] = {}
     for step in steps:
@@ -118,7 +121,7 @@ def common_slot(steps: Sequence[Step]) -> int | None:
     )
 
 
-def refused(steps: Sequence[Step], refusal: Refusal) -> Exception:
+def refused(steps: Sequence[Step[Any]], refusal: Refusal) -> Exception:
     """The error of a transaction that the server would not take."""
     names = [step.name for step in steps for e in step.exchanges for _ in e.commands]
     position = refusal.position
@@ -136,7 +139,7 @@ def refused(steps: Sequence[Step], refusal: Refusal) -> Exception:
 
 
 def partial(
-    steps: Sequence[Step], outcomes: Sequence[Outcome[Any]], unprotected: Exception | None
+    steps: Sequence[Step[Any]], outcomes: Sequence[Outcome[Any]], unprotected: Exception | None
 ) -> TransactionPartial:
     """The error of a transaction of which something failed while it ran."""
     applied, failed, told = [], [], []

@@ -42,7 +42,7 @@ class Transaction:
         self._thread = 0
         self._wire: Wire | None = None
         self._owner = ""
-        self._steps: list[Step] = []
+        self._steps: list[Step[Any]] = []
         self._aside: list[tuple[Exchange[Any], Callable[[Outcome[Any]], None]]] = []
 
     # in the block
@@ -66,9 +66,7 @@ class Transaction:
                 )
         found = keys_of(command) if keys is None else tuple(keys)
         exchange: Exchange[Any] = Exchange("commands", "", [command], first)
-        result = self.add(self._own_wire, exchange, name)
-        self._steps[-1].keys = found
-        return result
+        return self._take(self._own_wire, Step(name, [exchange], lambda values: values[0], found))
 
     def add(
         self, wire: Wire, exchange: Exchange[T], name: str, *, explain: Explain | None = None
@@ -92,12 +90,8 @@ class Transaction:
         explain: Explain | None = None,
     ) -> Result[T]:
         """The same with several Exchanges; ``combine`` makes one value of theirs, at the end."""
-        self._check_open(name)
-        result: Result[T] = Result(name)
-        if exchanges:
-            self._go_by(wire, exchanges[0].feature)
-        self._steps.append(Step(result, name, exchanges, combine, explain))
-        return result
+        keys = [exchange.key for exchange in exchanges if exchange.key]
+        return self._take(wire, Step(name, exchanges, combine, keys, explain))
 
     def add_aside(self, exchange: Exchange[T], done: Callable[[Outcome[T]], None]) -> None:
         """For features: what goes along with the transaction but may fail without harm to it.
@@ -118,13 +112,17 @@ class Transaction:
             self._facades[name] = self._facade(self, name)
         return self._facades[name]
 
-    def _check_open(self, name: str) -> None:
+    def _take(self, wire: Wire, step: Step[T]) -> Result[T]:
         if self._state != "open":
             when = "before" if self._state == "made" else "after"
             raise TransactionMisused(
-                f"{name} {when} the block of its transaction: call it inside "
+                f"{step.name} {when} the block of its transaction: call it inside "
                 "`with kit.transaction() as tx:`."
             )
+        if step.exchanges:
+            self._go_by(wire, step.exchanges[0].feature)
+        self._steps.append(step)
+        return step.result
 
     def _go_by(self, wire: Wire, feature: str) -> None:
         if self._wire is None:

@@ -26,14 +26,14 @@ def test_bad_input_is_refused_where_it_stands_and_nothing_is_sent(kit: Shop, pro
     def publish_a_set(tx: Any) -> None:
         tx.events.publish("orders", "paid", {1, 2})
 
-    bad: list[tuple[Callable[[Any], object], type[Exception]]] = [
-        (publish_a_set, EventDataError),
-        (lambda tx: tx.queue.enqueue(pack, {"box": 1}), TypeError),
-        (lambda tx: tx.cache.invalidate_tags(7), TypeError),
-        (lambda tx: tx.cache.delete(7), TypeError),
-        (lambda tx: tx.execute(), TypeError),
-        (lambda tx: tx.execute("SET", "a", None), TypeError),
-        (lambda tx: tx.execute("SET", "a", True), TypeError),
+    bad: list[tuple[Callable[[Any], object], type[Exception], str]] = [
+        (publish_a_set, EventDataError, "data"),
+        (lambda tx: tx.queue.enqueue(pack, {"box": 1}), TypeError, "payload"),
+        (lambda tx: tx.cache.invalidate_tags(7), TypeError, "tag"),
+        (lambda tx: tx.cache.delete(7), TypeError, "cache key"),
+        (lambda tx: tx.execute(), TypeError, "takes a command"),
+        (lambda tx: tx.execute("SET", "a", None), TypeError, "SET 'a': Redis takes .*not None"),
+        (lambda tx: tx.execute("SET", "a", True), TypeError, "SET 'a': Redis takes .*not True"),
     ]
 
     def attempt(call: Callable[[Any], object]) -> None:
@@ -41,8 +41,8 @@ def test_bad_input_is_refused_where_it_stands_and_nothing_is_sent(kit: Shop, pro
             tx.counter.add("a")
             call(tx)
 
-    for call, error in bad:
-        with proxy.counting() as count, pytest.raises(error):
+    for call, error, message in bad:
+        with proxy.counting() as count, pytest.raises(error, match=message):
             attempt(call)
         assert count.trips == 0
 
