@@ -52,11 +52,14 @@ class Exchange(Generic[T]):
         self.deferrable = deferrable
 
     def outcome(self, replies: list[Reply]) -> Outcome[T]:
-        """The value of these replies, or the first error among them."""
+        """The value of these replies, the first error among them, or what ``parse`` raised."""
         for reply in replies:
             if isinstance(reply, Exception):
                 return Outcome(error=reply)
-        return Outcome(self.parse(replies))
+        try:
+            return Outcome(self.parse(replies))
+        except Exception as error:  # noqa: BLE001  # it is this Exchange's, not its neighbours'
+            return Outcome(error=error)
 
     def __repr__(self) -> str:
         return f"Exchange({self.feature} {self.key!r}, {len(self.commands)} commands)"

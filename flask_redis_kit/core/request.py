@@ -9,6 +9,7 @@ used again, or copied to ask for a part of a page, makes another request with an
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.views import current_context, view_wrappers
 from flask_redis_kit.core.wire import Tally, Wire
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 PLAN = "__redis_kit_plan__"
 _ENVIRON = "flask_redis_kit.batch."
@@ -72,6 +74,7 @@ class RequestBatch:
         self._deferred: list[Deferred[Any]] = []
         self._planned: dict[object, Pending[Any]] = {}
         self._entered: set[object] = set()
+        self._errors: list[Exception] = []
         self.finished = False
         self.trips = 0
         """Round trips of this request so far."""
@@ -168,10 +171,16 @@ class RequestBatch:
             self.flush()
 
     def flush(self) -> None:
-        """Send all that is deferred now; the request goes on."""
+        """Send all that is deferred now; the request goes on.
+
+        Raises what a ``when()`` or a ``done()`` raised so far, after everything is sent.
+        """
         with self._lock:
             while self._deferred:
                 self._send(self._deferred[0].wire, list(self._deferred), ())
+            errors, self._errors = self._errors, []
+        if errors:
+            raise errors[0]
 
     def enter(self, owner: object) -> bool:
         """True for the first call with this owner: the outermost call of a decorated view."""
@@ -200,7 +209,7 @@ class RequestBatch:
         self._pending = [p for p in self._pending if p.wire is not wire]
         taken = {id(d) for d in deferred if d.wire is wire}
         self._deferred = [d for d in self._deferred if id(d) not in taken]
-        writes = [d for d in deferred if id(d) in taken and (d.when is None or d.when())]
+        writes = [d for d in deferred if id(d) in taken and self._is_wanted(d)]
         batch = [p.exchange for p in pending] + [d.exchange for d in writes] + list(exchanges)
         if not batch:
             return []
@@ -209,9 +218,23 @@ class RequestBatch:
         for holder, outcome in zip(holders, outcomes, strict=False):
             holder.outcome = outcome
         for write in writes:
-            if write.done is not None and write.outcome is not None:
-                write.done(write.outcome)
+            self._tell(write)
         return outcomes[len(pending) + len(writes) :]
+
+    def _is_wanted(self, deferred: Deferred[Any]) -> bool:
+        try:
+            return deferred.when is None or deferred.when()
+        except Exception as error:  # noqa: BLE001  # raised at the end: others are sent with it
+            self._errors.append(error)
+            return False
+
+    def _tell(self, deferred: Deferred[Any]) -> None:
+        if deferred.done is None or deferred.outcome is None:
+            return
+        try:
+            deferred.done(deferred.outcome)
+        except Exception as error:  # noqa: BLE001  # raised at the end: others are told, too
+            self._errors.append(error)
 
 
 def batch_of(of: Request, kit_name: str, app: Flask) -> RequestBatch | None:
@@ -237,7 +260,11 @@ def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
 
         def planner(batch: RequestBatch) -> None:
             for plan in plans_of(app, of):
-                plan(batch)
+                try:
+                    plan(batch)
+                except Exception:
+                    # it only saves a trip: the look-up is made at its place, and fails there
+                    log.warning("A look-up of %r could not be planned", of.endpoint, exc_info=True)
 
         name = _name(kit_name, app)
         batch = of.environ[name] = vars(of).setdefault(name, RequestBatch(planner))
