@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 PORT ?= 8000
 TESTS ?= tests
+# they run on every topology
+FEATURES := $(addprefix tests/,cache events queue ratelimit sessions)
 # the trials of races, crashes and failovers, and how often `make chaos` runs them
 ROUNDS ?= 20
 TRIALS := tests/cache/test_race.py tests/cache/test_model.py tests/ratelimit/test_exactness.py \
@@ -21,7 +23,7 @@ help:
 	@echo "make demo       start the example shop (PORT=$(PORT)); Ctrl-C ends it"
 	@echo "make test       checks and all tests (TESTS=path for some of them)"
 	@echo "make check      format, lint, layers, types"
-	@echo "make test-all   all tests on every server engine found"
+	@echo "make test-all   all tests on every server engine found, the features' on every topology"
 	@echo "make chaos      race, crash and failover trials, $(ROUNDS) rounds (ROUNDS=n)"
 	@echo "make benchmark  the kit against its peers, in one run"
 
@@ -62,6 +64,8 @@ format: $(VENV)/.dev
 
 test-all: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal --engine all $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --engine all --topology sentinel $(FEATURES)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --engine all --topology cluster $(FEATURES)
 
 chaos: $(VENV)/.dev
 	for round in $$(seq $(ROUNDS)); do \

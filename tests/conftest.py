@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,6 +14,14 @@ from tests.harness.certificates import Certificates
 from tests.harness.leaks import Spec, declared_keyspace, unexpected_persistent_keys
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Engine, Server, require_engine, requires_redis_server
+from tests.harness.topologies import (
+    FEATURES,
+    TOPOLOGIES,
+    data_servers,
+    direct,
+    stand_in,
+    why_standalone,
+)
 from tests.waiting import wait_until
 
 ENGINES = ("valkey", "redis")
@@ -25,11 +34,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="valkey",
         help="the server that tests run on: the wheel's Valkey (default), PATH's redis-server, all",
     )
+    parser.addoption(
+        "--topology",
+        choices=TOPOLOGIES,
+        default="standalone",
+        help="what `server` is; on a group only the tests of the features run",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.config.getoption("--engine") == "all" and "engine" in metafunc.fixturenames:
         metafunc.parametrize("engine", ENGINES, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another topology: the tests of the features; those that need one server are skipped."""
+    if config.getoption("--topology") == "standalone":
+        return
+    here = Path(__file__).parent
+    other = [i for i in items if i.path.relative_to(here).parts[0] not in FEATURES]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if item not in set(other)]
+    for item in items:
+        if reason := why_standalone(item):
+            item.add_marker(pytest.mark.skip(reason=f"needs one server: {reason}"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -53,9 +81,15 @@ def any_engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def session_server(engine: Engine) -> Iterator[Server]:
-    """One server for each test process. Tests ask for ``server``, which cleans up."""
-    with Server(engine) as server:
+def topology(request: pytest.FixtureRequest) -> str:
+    """``standalone``, ``sentinel`` or ``cluster`` (``--topology``)."""
+    return str(request.config.getoption("--topology"))
+
+
+@pytest.fixture(scope="session")
+def session_server(engine: Engine, topology: str) -> Iterator[Server]:
+    """One server or group for each test process. Tests ask for ``server``, which cleans up."""
+    with Server(engine) if topology == "standalone" else stand_in(topology, engine) as server:
         yield server
 
 
@@ -73,15 +107,16 @@ def server(session_server: Server, extra_keyspace: list[Spec]) -> Iterator[Serve
     session_server.revive()
     specs = [*declared_keyspace(), *extra_keyspace]
     leaks: list[bytes] = []
-    with session_server.client() as client:
-        databases = [int(name.removeprefix("db")) for name in client.info("keyspace")]
-    for database in databases:
-        with session_server.client(db=database) as client:
-            leaks += unexpected_persistent_keys(client, specs)
-    with session_server.client() as client:
-        client.client_unpause()
-        client.script_flush()
-        client.flushall()
+    for each in data_servers(session_server):
+        with each.client() as client:
+            databases = [int(name.removeprefix("db")) for name in client.info("keyspace")]
+        for database in databases:
+            with each.client(db=database) as client:
+                leaks += unexpected_persistent_keys(client, specs)
+        with each.client() as client:
+            client.client_unpause()
+            client.script_flush()
+            client.flushall()
     if leaks:
         pytest.fail(f"keys without a TTL or a KeySpec: {leaks}", pytrace=False)
 
@@ -101,8 +136,11 @@ def own_server(engine: Engine) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
+def proxy(server: Server, topology: str) -> Iterator[Proxy]:
     """A counting proxy in front of ``server``."""
+    if topology != "standalone":
+        yield direct(server.url)
+        return
     with Proxy(server.socket_path) as proxy:
         yield proxy
 

@@ -6,10 +6,10 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import redis
 from flask import Flask
 
 from flask_redis_kit import RedisKit
+from tests.harness.topologies import client_of
 from tests.waiting import wait_until
 
 PROCESSES = 4
@@ -20,7 +20,7 @@ def main(url: str, threads: int) -> None:
     app = Flask("callers")
     app.config["REDIS_URL"] = url
     kit = RedisKit(app, features=("cache",))
-    client = redis.Redis.from_url(url)
+    client = client_of(url)
 
     @kit.cache.cache_result()
     def slow() -> str:

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-import redis
 from flask import Flask
 
 from flask_redis_kit import RedisKit
+from tests.harness.topologies import client_of
 
 ITEMS = 3
 
@@ -78,7 +78,7 @@ class SetOfKeys:
     """The naive way: a set of the keys of each tag, deleted with its members."""
 
     def __init__(self, settings: Settings, compute: Callable[[int], int]) -> None:
-        self._client = redis.Redis.from_url(settings.url)
+        self._client = client_of(settings.url)
         self._compute = compute
 
     def read(self, item: int) -> int:
@@ -118,7 +118,7 @@ class Racer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._truth = redis.Redis.from_url(settings.url, decode_responses=True)
+        self._truth = client_of(settings.url, decode_responses=True)
         self._algorithm = ALGORITHMS[settings.algorithm](settings, self._compute)
         self._computed: list[int] = []
 

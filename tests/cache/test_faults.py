@@ -123,8 +123,8 @@ def test_a_log_of_a_wrong_type_means_computing_until_clear(
         return 1
 
     value()
-    log = kit.cache.engine().shards.logs()[0]
-    redis_client.set(log, "not a zset", ex=100)
+    for log in kit.cache.engine().shards.logs():
+        redis_client.set(log, "not a zset", ex=100)
     assert [value(), value()] == [1, 1]
     assert len(calls) == 3
     assert kit.cache.get("k", 2) == 2

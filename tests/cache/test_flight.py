@@ -95,8 +95,8 @@ def _hold_and_die(kit: RedisKit, key: str) -> None:
     url = str(kit.state().app.config["REDIS_URL"])
     ms = round(kit.cache.context().config.lease_seconds * 1000)
     code = (
-        "import redis, sys, time; url, key, ms = sys.argv[1:];"
-        "redis.Redis.from_url(url).set(key, 'token', nx=True, px=int(ms)); print('held');"
+        "import sys; from tests.harness.topologies import client_of; url, key, ms = sys.argv[1:];"
+        "client_of(url).set(key, 'token', nx=True, px=int(ms)); print('held');"
         "sys.stdout.flush(); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -159,7 +159,7 @@ def test_threads_that_come_and_go_each_hear_their_own_and_leave_nothing_subscrib
             done.set()
             killer.join()
     assert shop.engine.hub.readers == 0
-    wait_until(lambda: not redis_client.pubsub_channels("*"))
+    wait_until(lambda: not redis_client.pubsub_channels("frk:*"))
     with shop.app.app_context(), shop.kit.events.subscribe(["shared"]) as reader:
         shop.publish("shared", "last")
         event = reader.get(30)

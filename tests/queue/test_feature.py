@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 from flask import Flask
 
@@ -41,6 +42,7 @@ def test_switched_off_it_checks_and_stores_nothing(
     assert "REDIS_QUEUE_ENABLED" in result.output
 
 
+@pytest.mark.standalone(reason="a Cluster has one database")
 def test_the_queue_can_have_a_server_of_its_own(make_app: MakeApp, server: Server) -> None:
     made = make_app(REDIS_QUEUE_URL=server.url.removesuffix("/0") + "/3")
     with made.app.app_context():

@@ -14,6 +14,7 @@ import redis
 from flask import session
 
 from flask_redis_kit.sessions.signals import session_interrupted
+from tests.harness.topologies import client_of
 from tests.sessions.conftest import PATIENT, MakeShop
 from tests.sessions.shop import Shop, set_cookies
 
@@ -271,7 +272,7 @@ def test_scripts_flushed_in_the_middle_harm_nothing(
     stop = threading.Event()
 
     def flush() -> None:
-        with redis.Redis.from_url(redis_url) as client:
+        with client_of(redis_url) as client:
             while not stop.is_set():
                 client.script_flush()
 
