@@ -82,7 +82,8 @@ class CacheAndModel(RuleBasedStateMachine):
     @precondition(lambda self: self.stored)
     @rule()
     def lose_the_log(self) -> None:
-        self.client.delete("frk:{model:0of1}:cache:t")
+        for log in self.client.keys("frk:{model:*}:cache:t"):
+            self.client.delete(log)
         self.stored = {}
 
     @rule()
