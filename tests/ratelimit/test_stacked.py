@@ -11,7 +11,6 @@ from flask import Flask, request
 from flask_redis_kit import RedisKit, rate_limit
 from flask_redis_kit.core.request import PLAN, plans_of
 from flask_redis_kit.core.views import view_wrappers
-from flask_redis_kit.core.views import view_wrappers
 from flask_redis_kit.ratelimit.denials import Denials
 from tests.core.counter import CounterFeature
 from tests.harness.leaks import Spec
