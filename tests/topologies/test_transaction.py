@@ -20,6 +20,7 @@ from tests.harness.clusters import ClusterGroup, slot_of
 from tests.harness.sentinels import SentinelGroup
 from tests.harness.servers import Server
 from tests.topologies.load import Load, Write
+from tests.waiting import wait_until
 
 LAG = 30
 """Acknowledged writes that a replica may not have had yet."""
@@ -239,6 +240,25 @@ def test_a_primary_that_dies_is_replaced_and_nothing_is_half_done(
             load.wait_for(20)
         assert set(load.errors) <= {"TransactionUncertain", "ServerUnavailable", "CircuitOpen"}
         check(load, kit.client, lost=LAG)
+
+
+def test_a_primary_that_was_replaced_unnoticed_costs_no_error(
+    own_cluster: Callable[..., ClusterGroup],
+) -> None:
+    cluster = own_cluster()
+    with shop_at(cluster.url) as (_, kit):
+        assert count_up(kit, "a") == [1]
+        primary = cluster.primary_of("a")
+        with primary.client() as client:
+            client.wait(1, 5000)
+        cluster.kill(primary)
+        wait_until(
+            lambda: cluster.primary_of("a") is not primary,
+            timeout=30,
+            what="the replica to be promoted",
+        )
+        cluster.settle()
+        assert count_up(kit, "a") == [2]
 
 
 def test_a_failover_under_sentinel_leaves_nothing_half_done(sentinels: SentinelGroup) -> None:
