@@ -50,6 +50,9 @@ class _ClusterClient(redis.RedisCluster):
                 total[name] = known + value if isinstance(value, int | float) else value
         return total
 
+    def config_set(self, *settings: Any) -> bool:  # type: ignore[override]
+        return all(self._each("config_set", *settings))
+
     def client_list(self, **options: Any) -> list[Any]:  # type: ignore[override]
         return [each for found in self._each("client_list", **options) for each in found]
 
