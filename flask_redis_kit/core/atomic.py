@@ -158,11 +158,10 @@ def _on_cluster(
         if refusal is None or not isinstance(refusal.error, _REDIRECTIONS):
             break
         ask, wait = _redirected(nodes, node, refusal.error, ask)
-        if wait or hop > 1:
-            pause = next(waits, None)
-            if pause is None:
-                break
-            time.sleep(pause)
+        pause = next(waits, None) if wait or hop > 1 else 0.0
+        if pause is None or hop == HOPS - 1:
+            raise _unserved(nodes, node, slot, refusal.error)
+        time.sleep(pause)
     return replies
 
 
@@ -185,6 +184,20 @@ def _redirected(
         return asked, True
     _look(nodes, node)
     return None, True
+
+
+def _unserved(
+    nodes: ClusterNodes, node: Node, slot: int | None, refused: Exception
+) -> ServerUnavailable:
+    error = ServerUnavailable(
+        f"The cluster at {nodes.names} can't serve slot {slot} now, so nothing of the transaction "
+        f"was applied: {type(refused).__name__} ({refused}). A slot that is on its way to another "
+        "node takes transactions over several keys again when it is there.",
+        address=nodes.names,
+    )
+    if isinstance(refused, ClusterDownError):
+        node.breaker.failed(error)
+    return error
 
 
 def _look(nodes: ClusterNodes, failed: Node) -> None:
