@@ -30,6 +30,9 @@ from flask_redis_kit.core.transport import (
     Unix,
 )
 
+# redis-py 7 wants them on every connection that speaks RESP3, and then trips over a unix socket
+_NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
 
 class Connector:
     """All that this process holds for one server."""
@@ -188,9 +191,10 @@ class Connector:
                     enabled="auto" if self.settings.maintenance_notifications else False
                 )
             case "unix":
-                kwargs.update(path=endpoint.path, connection_class=Unix)
+                kwargs.update(path=endpoint.path, connection_class=Unix, **_NO_MAINTENANCE)
             case "embedded":
                 kwargs.update(embedded_server=self._embedded_server, connection_class=Embedded)
+                kwargs.update(_NO_MAINTENANCE)
             case "sentinel":
                 assert self.following is not None  # noqa: S101  # made first, see __init__
                 kwargs.update(self.following.connection_kwargs())
