@@ -30,6 +30,7 @@ from flask_redis_kit.core.errors import (
 from flask_redis_kit.core.failure import CircuitBreaker
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
+from flask_redis_kit.core.url import named
 
 Address = tuple[str, int]
 SLOTS = 16384
@@ -335,12 +336,6 @@ class ClusterNodes:
 def slot_of(key: str) -> int:
     """The slot of a key: CRC16 of its hash tag, modulo 16384."""
     return key_slot(key.encode())
-
-
-def named(address: Address) -> str:
-    """``host:port``, with brackets around IPv6."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _address(reply: Sequence[Any], asked: Node) -> Address:

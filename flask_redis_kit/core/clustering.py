@@ -11,12 +11,13 @@ from redis.cluster import ClusterNode, LoadBalancingStrategy
 from redis.exceptions import RedisClusterException
 from redis.maint_notifications import MaintNotificationsConfig
 
-from flask_redis_kit.core.cluster import Address, ClusterNodes, Node, named
+from flask_redis_kit.core.cluster import Address, ClusterNodes, Node
 from flask_redis_kit.core.errors import ServerUnavailable
 from flask_redis_kit.core.failure import CircuitBreaker
 from flask_redis_kit.core.pool import Pool
 from flask_redis_kit.core.settings import ConnectionSettings
 from flask_redis_kit.core.transport import RoutedTcp, RoutedTls, Tcp, Tls
+from flask_redis_kit.core.url import named
 
 _OF_THE_CLIENT = ("require_full_coverage", "dynamic_startup_nodes", "reinitialize_steps")
 

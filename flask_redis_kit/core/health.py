@@ -9,11 +9,12 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from flask_redis_kit.core.cluster import Node, named
+from flask_redis_kit.core.cluster import Node
 from flask_redis_kit.core.errors import RedisKitError
 from flask_redis_kit.core.exchange import Command, Exchange, Reply
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.info import Replica, facts_of, slots_of
+from flask_redis_kit.core.url import named
 from flask_redis_kit.core.wire import Wire, read_replies, send_commands
 
 LAG_BYTES = 1_000_000

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from flask_redis_kit.core.cluster import named
 from flask_redis_kit.core.exchange import Reply
+from flask_redis_kit.core.url import named
 
 Ask = Callable[..., list[Reply]]
 """Sends commands to a server in one round trip; raises what the server says to one of them."""

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 from flask_redis_kit.core.errors import ServerUnavailable
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.pool import Pool
+from flask_redis_kit.core.url import named
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -273,12 +274,6 @@ class SentinelDirectory:
             raise
         finally:
             pool.release(connection)
-
-
-def named(address: Address) -> str:
-    """``host:port``, with brackets around IPv6."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def text_of(value: Any) -> str:

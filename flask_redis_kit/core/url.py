@@ -82,7 +82,7 @@ class Endpoint:
     @property
     def address(self) -> str:
         """A name for people, without secrets: ``localhost:6379/0``, ``unix:/run/x.sock``."""
-        members = ",".join(_member_text(*member) for member in self.hosts)
+        members = ",".join(named(member) for member in self.hosts)
         database = f"/{self.db}" if self.db else ""
         match self.kind:
             case "tcp":
@@ -127,7 +127,7 @@ def format_url(endpoint: Endpoint, *, mask: bool = False) -> str:
         place = _quote(endpoint.path or "", safe="/")
         query += [("db", endpoint.db)] if endpoint.db else []
     else:
-        place = ",".join(_member_text(*member) for member in endpoint.hosts)
+        place = ",".join(named(member) for member in endpoint.hosts)
         place += f"/{_quote(endpoint.service)}" if endpoint.service else ""
         place += "" if endpoint.kind == "cluster" else f"/{endpoint.db}"
     user = _quote(endpoint.username or "")
@@ -290,7 +290,9 @@ def _member(text: str, default_port: int) -> tuple[str, int]:
     return address or name or "localhost", int(port[1:])
 
 
-def _member_text(host: str, port: int) -> str:
+def named(address: tuple[str, int]) -> str:
+    """``host:port``, with brackets around IPv6."""
+    host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

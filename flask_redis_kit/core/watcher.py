@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 
 from flask_redis_kit.core.errors import ServerError
 from flask_redis_kit.core.fork import renew_in_child
-from flask_redis_kit.core.sentinel import SentinelDirectory, named, text_of
+from flask_redis_kit.core.sentinel import SentinelDirectory, text_of
+from flask_redis_kit.core.url import named
 
 log = logging.getLogger(__name__)
 

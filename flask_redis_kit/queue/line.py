@@ -15,6 +15,7 @@ from flask_redis_kit.core.diagnosis import read_error
 from flask_redis_kit.core.exchange import Command, Exchange, Reply
 from flask_redis_kit.core.routing import wire_to
 from flask_redis_kit.core.script import ScriptCall
+from flask_redis_kit.core.wire import with_source
 
 
 class Quick(Protocol):
@@ -89,7 +90,7 @@ class Line:
         replies = self.read(len(commands))
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            self.send([_by_source(commands[n]) for n in unknown])
+            self.send([with_source(commands[n]) for n in unknown])
             for n, reply in zip(unknown, self.read(len(unknown)), strict=True):
                 replies[n] = reply
         values = []
@@ -149,7 +150,3 @@ class Line:
             connection.disconnect()
             connection.connect()
         return connection
-
-
-def _by_source(command: Command) -> Command:
-    return command.by_source() if isinstance(command, ScriptCall) else command
