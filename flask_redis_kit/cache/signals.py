@@ -1,13 +1,14 @@
 """What the cache did, told to those who listen (blinker) and counted by prefix.
 
 The sender is the application, so ``hit.connect(listener, app)`` hears of one application only.
-``subject`` is what the value belongs to: a ``key_prefix``, the name of a function, ``fragment:name``
-or ``(by hand)``; never a key, never a value. A listener runs before the caller gets its answer.
+``subject`` is what the value belongs to: a ``key_prefix``, the name of a function,
+``fragment:name`` or ``(by hand)``; never a key, never a value. A listener runs before the caller
+gets its answer.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from blinker import Namespace
 
@@ -69,6 +70,8 @@ def report(
 
 
 def _tell(engine: Reporter, subject: str, outcome: Outcome, reason: Reason | None, n: int) -> None:
-    facts = {"subject": subject} if reason is None else {"subject": subject, "reason": reason}
+    facts: dict[str, Any] = (
+        {"subject": subject} if reason is None else {"subject": subject, "reason": reason}
+    )
     for _ in range(n):
         _by_outcome[outcome].send(engine.context.app, **facts)
