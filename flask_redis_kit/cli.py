@@ -11,6 +11,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 
 from flask_redis_kit.core import health
+from flask_redis_kit.core.counters import KEYSPACE
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Feature
 from flask_redis_kit.core.names import DEFAULT_NAME, group_name
@@ -120,8 +121,10 @@ def _commands(kit_name: str) -> list[click.Command]:
     def keys() -> None:
         """List every kind of key that the features write."""
         rows = [("pattern", "type", "expires", "meaning")]
+        specs = list(KEYSPACE)
         for feature in _state(kit_name).features.values():
-            rows += [(s.pattern, s.type, s.ttl or "never", s.meaning) for s in feature.keyspace]
+            specs += feature.keyspace
+        rows += [(s.pattern, s.type, s.ttl or "never", s.meaning) for s in specs]
         table(rows)
 
     return [ping, info, config, features, keys]

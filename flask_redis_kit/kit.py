@@ -16,6 +16,8 @@ from flask_redis_kit.cli import install_commands
 from flask_redis_kit.core import config, health, signals
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.connection import Connector
+from flask_redis_kit.core.counters import KEYSPACE as COUNTED
+from flask_redis_kit.core.counters import FeatureCounters
 from flask_redis_kit.core.errors import ConfigError, NotInitialized
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context, Feature, current_state
@@ -179,6 +181,7 @@ class RedisKit:
             wire=wire,
             keys=state.keys,
             codec=self.codec,
+            counters=FeatureCounters(state.counters(wire), feature.name),
         )
         return known
 
@@ -331,6 +334,7 @@ class RedisKit:
             engine = state.built(name)
             if engine is not None:
                 feature.close(engine)
+        state.report_counts()
         state.connectors.close()
 
     def __repr__(self) -> str:
@@ -348,5 +352,5 @@ def _checked_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
 
 
 def builtin_keyspace() -> tuple[KeySpec, ...]:
-    """Every kind of key that the five features write."""
-    return tuple(spec for cls in BUILTIN.values() for spec in cls.keyspace)
+    """Every kind of key that the kit and its five features write."""
+    return (*COUNTED, *(spec for cls in BUILTIN.values() for spec in cls.keyspace))

@@ -10,8 +10,10 @@
     redis_kit_breakers_open{server}                 0 or 1; of a Cluster, nodes that are away
     redis_kit_pool_in_use{server}                   connections of the pool that are handed out
     redis_kit_pool_size{server}                     how many there may be
+    redis_kit_outcomes_total{feature,name,outcome}  what features count, e.g. cache, product, hit
 
 ``server`` is the address in the settings, without secrets: one value per URL, keys never appear.
+``name`` is one that the application gave: a key prefix, a policy.
 """
 
 from __future__ import annotations
@@ -75,6 +77,12 @@ class _Series:
         self.breakers = gauge("breakers_open", "Open circuit breakers.")
         self.in_use = gauge("pool_in_use", "Connections that are handed out.")
         self.size = gauge("pool_size", "Connections that there may be.")
+        self.outcomes = Counter(
+            "redis_kit_outcomes",
+            "What features count, by a name of the application's.",
+            ("feature", "name", "outcome"),
+            registry=registry,
+        )
         self.servers: dict[str, _Server] = {}
 
 
@@ -193,6 +201,9 @@ class RedisMetrics(Observer[_Server]):
 
     def refused(self, server: _Server) -> None:
         server.failed("CircuitOpen")
+
+    def counted(self, *, feature: str, subject: str, outcome: str, amount: int) -> None:
+        self._series.outcomes.labels(feature, subject, outcome).inc(amount)
 
     def breaker_changed(self, server: _Server) -> None:
         if self._shared:

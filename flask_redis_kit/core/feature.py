@@ -12,6 +12,7 @@ from flask import Flask, current_app
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.config import FeatureConfig
+from flask_redis_kit.core.counters import FeatureCounters
 from flask_redis_kit.core.errors import NotInitialized
 from flask_redis_kit.core.exchange import Exchange, Operation, Outcome
 from flask_redis_kit.core.fork import renew_in_child
@@ -58,6 +59,7 @@ class Context(Generic[C]):
     wire: Wire
     keys: KeyBuilder
     codec: Codec
+    counters: FeatureCounters
 
     def batch(self) -> RequestBatch | None:
         """The batch of the request being handled by this application, if there is one."""
@@ -70,6 +72,12 @@ class Context(Generic[C]):
 
     def send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
         """Send several in one trip; each has its own outcome."""
+        report = self.counters.due(self.wire)
+        if report is not None:
+            return self._send_many((*exchanges, report))[:-1]
+        return self._send_many(exchanges)
+
+    def _send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
         batch = self.batch()
         if batch is None:
             return self.wire.send_many(exchanges)

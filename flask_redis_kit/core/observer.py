@@ -16,6 +16,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 
 from flask_redis_kit.core import signals
 from flask_redis_kit.core.connection import Connector
+from flask_redis_kit.core.counters import Counters
 from flask_redis_kit.core.errors import NotInitialized
 from flask_redis_kit.core.failure import CircuitBreaker
 from flask_redis_kit.core.names import DEFAULT_NAME
@@ -45,6 +46,7 @@ class Observer(Generic[S]):
             (signals.retried, self._heard_retry),
             (signals.refused, self._heard_refusal),
             (signals.breaker_changed, self._heard_breaker),
+            (signals.counted, self._heard_count),
         )
 
     # what a subclass overrides
@@ -75,6 +77,9 @@ class Observer(Generic[S]):
 
     def breaker_changed(self, server: S) -> None:
         """A breaker opened or closed; on Cluster that of a node."""
+
+    def counted(self, *, feature: str, subject: str, outcome: str, amount: int) -> None:
+        """A feature counted something; see ``signals.counted``."""
 
     # listening
 
@@ -142,6 +147,10 @@ class Observer(Generic[S]):
         server = self._server_behind(breaker)
         if server is not None:
             self._guarded(self.breaker_changed, server)
+
+    def _heard_count(self, counters: Counters, **facts: Any) -> None:
+        if self._state.owns(counters):
+            self._guarded(self.counted, **facts)
 
     def _guarded(self, hook: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         try:

@@ -109,8 +109,9 @@ class RequestBatch:
         with self._lock:
             self._run_planner()
             features = {exchange.feature for exchange in exchanges}
-            if any(not exchange.read_only for exchange in exchanges):
-                self._forget_plans(features)
+            written = {exchange.feature for exchange in exchanges if not exchange.read_only}
+            if written:
+                self._forget_plans(written)
             earlier = [
                 d for d in self._deferred if d.wire is wire and d.exchange.feature in features
             ]

@@ -27,6 +27,10 @@ breaker_changed = _signals.signal("redis-kit-breaker-changed")
 """The circuit breaker of a server changed. Sender: the breaker. ``state``: "open" or "closed";
 ``address``."""
 
+counted = _signals.signal("redis-kit-counted")
+"""A feature counted something. Sender: the counters of the application. ``feature``; ``subject``, a
+name of the user's such as a key prefix or a policy; ``outcome``; ``amount``."""
+
 job_progress = _signals.signal("redis-kit-job-progress")
 """A job moved on. Sender: the queue's engine. ``job_id``, ``state``, ``progress`` (0..1), ``note``,
 ``user`` (whom to tell, or None). The kit turns it into an event."""

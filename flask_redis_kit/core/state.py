@@ -8,6 +8,7 @@ from flask import Flask
 
 from flask_redis_kit.core import config
 from flask_redis_kit.core.connectors import Connectors
+from flask_redis_kit.core.counters import Counters
 from flask_redis_kit.core.databases import Databases
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import AppState
@@ -31,6 +32,7 @@ class KitState(AppState):
         self.connectors = Connectors(core, Path(app.instance_path) / "redis")
         self.databases = Databases(core, self.connectors)
         self._wires: dict[str | None, Wire] = {}
+        self._counters: dict[Wire, Counters] = {}
 
     def wire(self, url: str | None = None) -> Wire:
         """The wire to the application's server, or to the one at ``url``; shared by URL."""
@@ -39,6 +41,21 @@ class KitState(AppState):
             wires = (wire for wire in self._wires.values() if wire.connector is connector)
             self._wires[url] = next(wires, None) or wire_to(connector)
         return self._wires[url]
+
+    def counters(self, wire: Wire) -> Counters:
+        """The counters of all features on one server."""
+        if wire not in self._counters:
+            self._counters[wire] = Counters(wire, self.keys)
+        return self._counters[wire]
+
+    def owns(self, counters: Counters) -> bool:
+        """Whether these are this application's."""
+        return any(each is counters for each in list(self._counters.values()))
+
+    def report_counts(self) -> None:
+        """Add what this process has counted to the counts of all."""
+        for counters in self._counters.values():
+            counters.flush()
 
     def wires(self) -> list[Wire]:
         """Each server's wire once."""

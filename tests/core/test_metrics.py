@@ -31,7 +31,13 @@ from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
 from tests.waiting import wait_until
 
-ALL = (signals.trip, signals.retried, signals.refused, signals.breaker_changed)
+ALL = (
+    signals.trip,
+    signals.retried,
+    signals.refused,
+    signals.breaker_changed,
+    signals.counted,
+)
 
 
 @pytest.fixture
@@ -307,3 +313,17 @@ def test_without_its_package_it_is_not_imported_and_says_what_to_install(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f'pip install "flask-redis-kit[{extra}]"' in done.stdout
+
+
+def test_what_features_count_has_a_name_and_an_outcome(
+    make: Make, redis_url: str, registry: CollectorRegistry
+) -> None:
+    _, kit, _ = make(redis_url)
+    other = Flask("other")
+    other.config.update(REDIS_URL=redis_url)
+    unmeasured = RedisKit(other)
+    kit.cache.context().counters.add("product", "hit", 2)
+    with other.app_context():
+        unmeasured.cache.context().counters.add("product", "hit")
+    labels = {"feature": "cache", "name": "product", "outcome": "hit"}
+    assert registry.get_sample_value("redis_kit_outcomes_total", labels) == 2
