@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import base64
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 from flask_redis_kit.core.errors import ConfigError
 
 MAX_TAGS = 32
 MAX_BYTES = 40
 Kind = Literal["t", "f", "p", "k", "c"]
+TagsOf = Callable[[Any], str | Iterable[str]]
+"""Tags of a value, made from it: one, or several."""
+_CURE = 'write tags=["products"]'
 
 
 def member(kind: Kind, name: str) -> bytes:
@@ -37,6 +40,17 @@ def checked_tags(tags: object, cure: str) -> tuple[str, ...]:
     if len(names) > MAX_TAGS:
         raise ConfigError(f"{len(names)} tags are too many: a value may have {MAX_TAGS}.")
     return names
+
+
+def checked_tags_or_callables(tags: object) -> tuple[str | TagsOf, ...]:
+    """The tags of a decorator: strings, and functions of the result."""
+    if callable(tags):
+        return (tags,)
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags must be several strings, not {tags!r}: {_CURE}.")
+    given = tuple(tags)
+    checked_tags([tag for tag in given if not callable(tag)], _CURE)
+    return tuple(dict.fromkeys(given))
 
 
 def several_tags(tags: Sequence[object]) -> tuple[str, ...]:
