@@ -16,6 +16,7 @@ from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Feature
 from flask_redis_kit.core.names import DEFAULT_NAME, group_name
 from flask_redis_kit.core.state import KitState
+from flask_redis_kit.core.tables import table
 
 
 def install_commands(app: Flask, kit_name: str, features: Sequence[Feature[Any, Any]]) -> None:
@@ -40,16 +41,6 @@ def _in_app_context(command: click.Command) -> click.Command:
     elif command.callback is not None:
         command.callback = with_appcontext(command.callback)
     return command
-
-
-def table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as aligned columns."""
-    if not rows:
-        return
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
 
 
 def _state(kit_name: str) -> KitState:
