@@ -140,7 +140,7 @@ def commit(
     token: str,
     header: bytes,
     payload: bytes,
-    ttl_ms: int,
+    total_ms: int,
     *,
     allow_absent: bool,
 ) -> Exchange[Committed]:
@@ -152,7 +152,7 @@ def commit(
     staging = place.staging(token)
     keys = [place.value, staging, place.lease, place.log]
     commands: list[Command] = [
-        ("SET", staging, header + payload, "PX", ttl_ms),
+        ("SET", staging, header + payload, "PX", total_ms),
         _commit.call(keys, [token, len(header), int(allow_absent)]),
     ]
     return Exchange(

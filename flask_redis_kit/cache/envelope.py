@@ -1,15 +1,19 @@
-"""What is stored: a header that Lua can read, then the value as the codec made it.
+"""What is stored: a header that Lua can read, then the payload.
 
-Header (big endian): magic ``FC``, version, flags (0 yet), nonce and seq of the log when the
-computation began, fresh and total time in ms, compute time in ms, number of tags, then each tag
-with its length in one byte.
+Header (big endian): magic ``FC``, version, flags (those of the payload), nonce and seq of the log
+when the computation began, fresh and total time in ms, compute time in ms, number of tags, then
+each tag with its length in one byte.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.payload import KNOWN
 
 MAGIC = b"FC"
 VERSION = 1
@@ -20,17 +24,20 @@ _MAX_MS = 2**32 - 1
 class Epoch(NamedTuple):
     """A moment of one log: which log (``nonce``), its clock (``seq``), and what it has forgotten.
 
-    Values of before ``floor`` can't be checked any more.
+    Values of before ``floor`` can't be checked any more; none of before ``soft``, the latest soft
+    invalidation, is known to be fresh without a look at what was invalidated softly.
     """
 
     nonce: float
     seq: float
     floor: float
+    soft: float = 0.0
 
 
 class Envelope(NamedTuple):
     """A stored value's header, and where its payload starts. Times are ms."""
 
+    flags: int
     nonce: float
     seq: float
     fresh_ms: float
@@ -39,7 +46,7 @@ class Envelope(NamedTuple):
     tags: tuple[bytes, ...]
     start: int
 
-    def valid(self, now: Epoch, scores: dict[bytes, float | None]) -> bool:
+    def valid(self, now: Epoch, scores: Mapping[bytes, float | None]) -> bool:
         """Whether nothing has been invalidated that it hangs on; ``scores`` of all its tags."""
         if self.nonce != now.nonce or not now.floor <= self.seq <= now.seq:
             return False
@@ -50,20 +57,27 @@ class Envelope(NamedTuple):
         return True
 
 
-def pack_header(epoch: Epoch, ttl_ms: int, delta_ms: int, tags: tuple[bytes, ...]) -> bytes:
-    """The header of a value computed since ``epoch``."""
+def pack_header(
+    epoch: Epoch, lifetime: Lifetime, delta_ms: int, tags: tuple[bytes, ...], flags: int = 0
+) -> bytes:
+    """The header of a value computed since ``epoch``; ``flags`` are those of its payload."""
     head = _FIXED.pack(
         MAGIC,
         VERSION,
-        0,
+        flags,
         epoch.nonce,
         epoch.seq,
-        ttl_ms,
-        ttl_ms,
+        lifetime.fresh_ms,
+        lifetime.total_ms,
         min(delta_ms, _MAX_MS),
         len(tags),
     )
-    return head + b"".join(bytes((len(tag),)) + tag for tag in tags)
+    return head + packed_tags(tags)
+
+
+def packed_tags(tags: tuple[bytes, ...]) -> bytes:
+    """Tags as they stand in a header."""
+    return b"".join([bytes((len(tag),)) + tag for tag in tags])
 
 
 def unpack(stored: bytes) -> Envelope:
@@ -74,10 +88,10 @@ def unpack(stored: bytes) -> Envelope:
         raise ValueError("it is too short") from None
     if magic != MAGIC:
         raise ValueError("it is no value of the cache")
-    if version != VERSION or flags:
+    if version != VERSION or flags & ~KNOWN:
         raise ValueError(f"it has version {version}, flags {flags}; known is {VERSION}")
-    if not 0 <= total < math.inf:
-        raise ValueError(f"it lives for {total} ms")
+    if not 0 <= fresh <= total < math.inf:
+        raise ValueError(f"it is fresh for {fresh} of {total} ms")
     at, size = _FIXED.size, len(stored)
     tags: list[bytes] = []
     for _ in range(count):
@@ -86,4 +100,4 @@ def unpack(stored: bytes) -> Envelope:
             raise ValueError("it ends inside its tags")
         tags.append(stored[at + 1 : end])
         at = end
-    return Envelope(nonce, seq, fresh, total, delta, tuple(tags), at)
+    return Envelope(flags, nonce, seq, fresh, total, delta, tuple(tags), at)

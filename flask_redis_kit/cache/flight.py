@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,9 +14,11 @@ from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.entry import Committed, Look
 from flask_redis_kit.cache.envelope import Envelope, Epoch, pack_header, unpack
 from flask_redis_kit.cache.flow import Flow, Pause
+from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.memory import TagMemory
 from flask_redis_kit.cache.notices import Notices
+from flask_redis_kit.cache.payload import Payload, unpacked
 from flask_redis_kit.cache.shards import Place, Shards
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Exchange
@@ -34,11 +36,19 @@ class Call(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A value that was valid during the look-up. Times are ms."""
+    """A value that was valid during the look-up. Times are ms.
+
+    ``fresh_ms``  how long it is fresh yet; 0 or less: it is stale, and may be served all the same.
+    ``age_ms``    how long ago it was stored.
+    ``grace_ms``  what is left of the time in which it may be served stale.
+    ``flags``     those of its payload: ``RAISED`` if it is what the call raised.
+    """
 
     value: Any
-    ttl_ms: int
+    fresh_ms: int
     age_ms: int
+    grace_ms: int = 0
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class Turn:
     epoch: Epoch | None = None
     token: str | None = None
     since: float = 0.0  # on the monotonic clock: when the lease was surely ours
+    stale: Hit | None = None
+    """The old value, to be served if the computation raises."""
 
     @property
     def seconds(self) -> float:
@@ -90,7 +102,13 @@ class Flights:
         return (yield from self._judge(call, found, decode))
 
     def obtain(
-        self, call: Call, decode: Decode, ahead: Callable[[], Look] | None = None
+        self,
+        call: Call,
+        decode: Decode,
+        ahead: Callable[[], Look] | None = None,
+        *,
+        wait_seconds: float | None = None,
+        refresh: bool = False,
     ) -> Flow[Hit | Turn]:
         """The value, or the turn to compute it. One round trip for a hit, two for a turn.
 
@@ -190,11 +208,19 @@ class Flights:
     def _decoded(self, call: Call, seen: Look, envelope: Envelope, decode: Decode) -> Hit | None:
         assert seen.stored is not None  # noqa: S101  # _judge has seen to it
         try:
-            value = decode(memoryview(seen.stored)[envelope.start :])
+            data = memoryview(seen.stored)[envelope.start :]
+            value = decode(unpacked(data, envelope.flags, self._config.max_bytes))
         except CodecError as error:
             self._unreadable(call, error)
             return None
-        return Hit(value, seen.ttl_ms, max(0, int(envelope.total_ms) - seen.ttl_ms))
+        grace_ms = int(envelope.total_ms - envelope.fresh_ms)
+        return Hit(
+            value,
+            seen.ttl_ms - grace_ms,
+            max(0, int(envelope.total_ms) - seen.ttl_ms),
+            min(grace_ms, seen.ttl_ms),
+            envelope.flags,
+        )
 
     def _unreadable(self, call: Call, error: Exception) -> None:
         self._notices.once(
@@ -205,17 +231,25 @@ class Flights:
             error,
         )
 
-    def storing(self, turn: Turn, payload: bytes, ttl_ms: int) -> Exchange[Committed] | None:
-        """The STORE that ends this turn; None if nothing may be stored."""
+    def storing(
+        self, turn: Turn, payload: Payload, lifetime: Lifetime, extra_tags: Sequence[bytes] = ()
+    ) -> Exchange[Committed] | None:
+        """The STORE that ends this turn; None if nothing may be stored.
+
+        ``extra_tags`` are members of the log that were added during the computation.
+        """
         if turn.token is None or turn.epoch is None:
             return None
-        header = pack_header(turn.epoch, ttl_ms, int(turn.seconds * 1000), turn.call.tags)
+        tags = tuple(dict.fromkeys((*turn.call.tags, *extra_tags)))
+        self.memory.learn(turn.call, tags)
+        delta_ms = int(turn.seconds * 1000)
+        header = pack_header(turn.epoch, lifetime, delta_ms, tags, payload.flags)
         return entry.commit(
             turn.place,
             turn.token,
             header,
-            payload,
-            ttl_ms,
+            payload.data,
+            lifetime.total_ms,
             # by the client's clock, started after the server's: it has surely expired there
             allow_absent=turn.seconds * 1000 > self._lease_ms,
         )
@@ -224,10 +258,19 @@ class Flights:
         """What ends this turn without a value; None if there is no lease to end."""
         return None if turn.token is None else entry.release(turn.place, turn.token)
 
-    def close(self, turn: Turn, payload: bytes | None, ttl_ms: int) -> Flow[None]:
+    def close(
+        self,
+        turn: Turn,
+        payload: Payload | None,
+        lifetime: Lifetime,
+        extra_tags: Sequence[bytes] = (),
+    ) -> Flow[None]:
         """Store the payload, or (None) only end the lease. Never raises for a failing server."""
         ending: Exchange[Any] | None
-        ending = self.releasing(turn) if payload is None else self.storing(turn, payload, ttl_ms)
+        if payload is None:
+            ending = self.releasing(turn)
+        else:
+            ending = self.storing(turn, payload, lifetime, extra_tags)
         if ending is None:
             return
         try:

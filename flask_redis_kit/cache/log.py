@@ -10,7 +10,8 @@ from flask_redis_kit.cache.shards import FEATURE
 from flask_redis_kit.core.exchange import Command, Exchange, Reply, number
 from flask_redis_kit.core.script import Script
 
-STATE = (b"!n", b"!s", b"!f")
+STATE = (b"!n", b"!s", b"!f", b"!~")
+_STATES = len(STATE)
 Scores = dict[bytes, float | None]
 
 _init = Script("flask_redis_kit.cache", "lua/init.lua")
@@ -23,11 +24,11 @@ def new_nonce() -> int:
 
 
 def epoch_of(state: Sequence[Reply]) -> Epoch | None:
-    """The log's state from the scores of its three own members; None if there is no log."""
-    nonce, seq, floor = state
+    """The log's state from the scores of its own members; None if there is no log."""
+    nonce, seq, floor, soft = state
     if nonce is None or seq is None or floor is None:
         return None
-    return Epoch(-float(nonce), float(seq), -float(floor))
+    return Epoch(-float(nonce), float(seq), -float(floor), 0.0 if soft is None else -float(soft))
 
 
 def scores_command(log: str, tags: Sequence[bytes]) -> Command:
@@ -37,8 +38,8 @@ def scores_command(log: str, tags: Sequence[bytes]) -> Command:
 
 def read_scores(reply: Sequence[Reply], tags: Sequence[bytes]) -> tuple[Epoch | None, Scores]:
     """The reply to ``scores_command``."""
-    scores = dict(zip(tags, map(number, reply[3:]), strict=True))
-    return epoch_of(reply[:3]), scores
+    scores = dict(zip(tags, map(number, reply[_STATES:]), strict=True))
+    return epoch_of(reply[:_STATES]), scores
 
 
 def scores(log: str, tags: Sequence[bytes]) -> Exchange[tuple[Epoch | None, Scores]]:

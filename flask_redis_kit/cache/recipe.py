@@ -11,6 +11,7 @@ from flask_redis_kit.cache.claims import is_ambiguous
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow
+from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Digest, Namer, material
 from flask_redis_kit.cache.identity import plain as are_plain
 from flask_redis_kit.cache.tags import TagTemplates, member
@@ -79,9 +80,9 @@ class Recipe:
         if self._ambiguous:
             engine.claims.check(self._known_as, self.function)
 
-    def ttl_ms(self, engine: CacheEngine) -> int:
+    def lifetime(self, engine: CacheEngine) -> Lifetime:
         """How long a result lives in this application."""
-        return engine.ttl_ms(self._ttl_ms)
+        return Lifetime(engine.ttl_ms(self._ttl_ms))
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by parameter, defaults included. ``TypeError`` as the call would raise."""
@@ -170,12 +171,12 @@ def plain(
         value = yield COMPUTE
     except BaseException:
         watch.end()
-        yield from flights.close(found, None, 0)
+        yield from flights.close(found, None, recipe.lifetime(engine))
         raise
     payload = None
     if watch.end() and not recipe.public:
         engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
     elif found.token is not None:
         payload = engine.encoded(value, recipe.about)
-    yield from flights.close(found, payload, recipe.ttl_ms(engine))
+    yield from flights.close(found, payload, recipe.lifetime(engine))
     return value

@@ -20,6 +20,7 @@ from flask_redis_kit.cache.entry import Look
 from flask_redis_kit.cache.flight import Call, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.memory import notes_of
+from flask_redis_kit.cache.payload import Payload
 from flask_redis_kit.cache.query import canonical_query
 from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.core.errors import CodecError
@@ -185,7 +186,7 @@ class Visit:
         response: Response = hit.value
         add = response.headers.add  # none of these was stored
         add("Age", str(hit.age_ms // 1000))
-        add("Cache-Status", self._status(f"hit; ttl={hit.ttl_ms // 1000}"))
+        add("Cache-Status", self._status(f"hit; ttl={hit.fresh_ms // 1000}"))
         add("Date", _date(int(time.time())))
         if _CONDITIONS.isdisjoint(self.request.environ):
             return response
@@ -215,7 +216,7 @@ class Visit:
             self._end(flights.releasing(turn))
             self._mark(response, "fwd=miss")
             return
-        storing = flights.storing(turn, payload, self.recipe.ttl_ms(self.engine))
+        storing = flights.storing(turn, payload, self.recipe.lifetime(self.engine))
         refused: list[bool] = []  # the verdict, once it is made
 
         def is_refused() -> bool:
@@ -230,7 +231,7 @@ class Visit:
         self._mark(response, "fwd=miss")
         self._conditional(response)
 
-    def _payload(self, response: Response) -> bytes | None:
+    def _payload(self, response: Response) -> Payload | None:
         reason = self._refusal(response)
         if reason is not None:
             if reason:
