@@ -11,7 +11,12 @@ from flask_redis_kit.cache.flight import Flights
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.notices import Notices
+from flask_redis_kit.cache.payload import Payload, packed
+from flask_redis_kit.cache.serializer import Serializer, encoded
+from flask_redis_kit.cache.payload import Payload, packed
+from flask_redis_kit.cache.serializer import Serializer
 from flask_redis_kit.cache.shards import Shards
+from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.cache.values import Values
 from flask_redis_kit.core.errors import CodecError
@@ -47,20 +52,24 @@ class CacheEngine:
         """Invalidate the value of one call, and of the routes that were this call."""
         self.invalidation.call(digest, about)
 
-    def encoded(self, value: object, about: str) -> bytes | None:
-        """The bytes of a value; None, with one warning per ``about``, if it can't be stored."""
+    def encoded(
+        self, value: object, about: str, codec: Serializer | None = None, flags: int = 0
+    ) -> Payload | None:
+        """The payload of a value; None, with one warning per ``about``, if it can't be stored."""
         try:
-            payload = self.context.codec.encode(value)
-        except CodecError as error:
+            data = self.context.codec.encode(value) if codec is None else codec.encode(value)
+        except Exception as error:
+            if codec is None and not isinstance(error, CodecError):
+                raise
             self.notices.once(("codec", about), "%s: its result is not cached. %s", about, error)
             return None
-        if len(payload) > self.config.max_bytes:
+        if len(data) > self.config.max_bytes:
             self.notices.once(
                 ("size", about),
                 "%s: a result of %d bytes is not cached: REDIS_CACHE_MAX_BYTES is %d.",
                 about,
-                len(payload),
+                len(data),
                 self.config.max_bytes,
             )
             return None
-        return payload
+        return packed(data, flags)

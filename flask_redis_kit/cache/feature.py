@@ -77,7 +77,7 @@ class CacheFeature(Feature[CacheConfig, CacheEngine]):
         A miss remembers the moment, for a ``set`` of this key later in the same request (or
         context): what was invalidated in between is not stored. Never raises for a failing server.
         """
-        return self.engine().get(key, default)
+        return self.engine().values.get(key, default)
 
     def set(
         self, key: str, value: object, ttl: Ttl | None = None, tags: Sequence[str] = ()
@@ -90,14 +90,14 @@ class CacheFeature(Feature[CacheConfig, CacheEngine]):
         """
         ttl_ms = None if ttl is None else milliseconds(ttl)
         names = checked_tags(tags, 'write tags=["products"]')
-        return self.engine().set(key, value, ttl_ms, names)
+        return self.engine().values.set(key, value, ttl_ms, names)
 
     def delete(self, key: str) -> bool:
         """Invalidate ``key``, also for those who are computing it now; True if it was there.
 
         One round trip. Raises ``InvalidationError`` if the server can't be reached.
         """
-        return self.engine().delete(key)
+        return self.engine().values.delete(key)
 
     def invalidate_tags(self, *tags: str) -> int:
         """Invalidate all values with any of these tags; returns how many different tags.
@@ -106,14 +106,14 @@ class CacheFeature(Feature[CacheConfig, CacheEngine]):
         number of values, atomic. Raises ``InvalidationError`` if the server can't be reached:
         repeat it then.
         """
-        return self.engine().invalidate_tags(several_tags(tags))
+        return self.engine().invalidation.tags(several_tags(tags))
 
     def clear(self) -> None:
         """Make everything in the application's namespace a miss. One round trip.
 
         Raises ``InvalidationError`` if the server can't be reached.
         """
-        self.engine().clear()
+        self.engine().invalidation.clear()
 
 
 def cache_result(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
+
+from flask_redis_kit.core.codec import Codec
+from flask_redis_kit.core.errors import CodecError
 
 
 @runtime_checkable
@@ -17,3 +21,36 @@ class Serializer(Protocol):
 
     def decode(self, data: bytes, /) -> Any:
         """The value that ``encode`` made these bytes from."""
+
+
+def encoded(value: object, codec: Serializer) -> bytes:
+    """The bytes of a value. ``CodecError`` whatever the codec raises, or if it makes no bytes."""
+    if isinstance(codec, Codec):
+        return codec.encode(value)
+    try:
+        data = codec.encode(value)
+    except CodecError:
+        raise
+    except Exception as error:  # the user's code
+        raise CodecError(f"{_named(codec)} can't encode this: {error!r}.") from error
+    if not isinstance(data, bytes):
+        raise CodecError(f"{_named(codec)}.encode() must make bytes, not {type(data).__name__}.")
+    return data
+
+
+def decoder(codec: Serializer) -> Callable[[memoryview], Any]:
+    """Makes values of the payloads that ``encoded`` made. ``CodecError`` whatever goes wrong."""
+    if isinstance(codec, Codec):
+        return codec.decode
+
+    def decode(payload: memoryview) -> Any:
+        try:
+            return codec.decode(bytes(payload))
+        except Exception as error:  # the user's code, on bytes that may be anything
+            raise CodecError(f"{_named(codec)} can't decode it: {error!r}.") from error
+
+    return decode
+
+
+def _named(codec: object) -> str:
+    return f"The codec {type(codec).__qualname__}"

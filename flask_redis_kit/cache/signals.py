@@ -65,6 +65,8 @@ def report(
     engine: Reporter, subject: str, outcome: Outcome, reason: Reason | None = None, n: int = 1
 ) -> None:
     """Count ``n`` outcomes for ``subject``, and tell who listens. No I/O; under a microsecond."""
+    counted = outcome if reason is None else f"{outcome}:{reason}"
+    engine.context.counters.add(subject, counted, n)
     if _by_outcome[outcome].receivers:
         _tell(engine, subject, outcome, reason, n)
 

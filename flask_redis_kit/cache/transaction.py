@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask_redis_kit.cache.engine import CacheEngine, raw_call
+from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.tags import checked_tags, member, several_tags
 from flask_redis_kit.cache.ttl import Ttl, milliseconds
+from flask_redis_kit.cache.values import raw_call
 from flask_redis_kit.core.errors import TransactionMisused
 from flask_redis_kit.core.steps import Result
 from flask_redis_kit.core.transaction import Transaction
@@ -31,12 +32,12 @@ class CacheTransaction:
         if not names or not self._engine.enabled:
             return self._tx.settled(0, name)
         self._invalidated |= {member("t", each) for each in names}
-        exchanges = self._engine.invalidations(names)
+        exchanges = self._engine.invalidation.of_tags(names)
         return self._tx.add_all(self._engine.context.wire, exchanges, name, lambda _: len(names))
 
     def delete(self, key: str) -> Result[bool]:
         """As ``kit.cache.delete``."""
-        exchange, name = self._engine.deletion(key), f"cache.delete({key!r})"
+        exchange, name = self._engine.values.deletion(key), f"cache.delete({key!r})"
         if not self._engine.enabled:
             return self._tx.settled(False, name)
         self._invalidated |= set(raw_call(key).tags)
@@ -59,7 +60,7 @@ class CacheTransaction:
                 f"{name}: the block has invalidated this key or one of its tags, so the value "
                 "would never be served. Set it after the block."
             )
-        storing = self._engine.storing(key, value, ttl_ms, names)
+        storing = self._engine.values.storing(key, value, ttl_ms, names)
         if storing is None:
             return self._tx.settled(False, name)
         return self._tx.add_all(
