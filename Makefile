@@ -75,6 +75,7 @@ chaos: $(VENV)/.dev
 benchmark: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks.request
 	$(BIN)/python -m benchmarks.connection
+	$(BIN)/python -m benchmarks.sessions
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
