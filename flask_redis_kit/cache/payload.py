@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from flask_redis_kit.core.errors import CodecError
 
@@ -14,16 +14,6 @@ KNOWN = COMPRESSED | RAISED
 
 THRESHOLD = 2048
 _LEVEL = 1  # 24 us for 16 kB of HTML, which becomes a sixteenth
-
-
-class ValueCodec(Protocol):
-    """Makes bytes of values and back; both raise ``CodecError`` for what they can't."""
-
-    def encode(self, value: Any) -> bytes:
-        """The bytes of a value."""
-
-    def decode(self, data: memoryview) -> Any:
-        """The value that ``encode`` made ``data`` from."""
 
 
 class Payload(NamedTuple):
