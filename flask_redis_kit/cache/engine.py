@@ -13,8 +13,6 @@ from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.payload import Payload, packed
 from flask_redis_kit.cache.serializer import Serializer, encoded
-from flask_redis_kit.cache.payload import Payload, packed
-from flask_redis_kit.cache.serializer import Serializer
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.ttl import milliseconds
@@ -57,10 +55,8 @@ class CacheEngine:
     ) -> Payload | None:
         """The payload of a value; None, with one warning per ``about``, if it can't be stored."""
         try:
-            data = self.context.codec.encode(value) if codec is None else codec.encode(value)
-        except Exception as error:
-            if codec is None and not isinstance(error, CodecError):
-                raise
+            data = encoded(value, codec or self.context.codec)
+        except CodecError as error:
             self.notices.once(("codec", about), "%s: its result is not cached. %s", about, error)
             return None
         if len(data) > self.config.max_bytes:

@@ -13,12 +13,10 @@ from flask_redis_kit.cache.envelope import Epoch, pack_header
 from flask_redis_kit.cache.flight import Call, Flights, Hit, Miss
 from flask_redis_kit.cache.flow import run, without_compute
 from flask_redis_kit.cache.freshness import Lifetime
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.memory import MissMemory
 from flask_redis_kit.cache.notices import Notices
-from flask_redis_kit.cache.payload import Payload, packed
 from flask_redis_kit.cache.payload import Payload, packed
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.tags import member
