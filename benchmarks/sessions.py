@@ -1,7 +1,7 @@
 """Sessions: the kit against Flask-Session, on the same server, in one run.
 
-Requests that leave the session alone, read it, write it, log in; sessions of 2 kB and 50 kB (in 20
-keys), one of which changes, with the bytes that go over the wire; the memory of a session; and eight
+Requests that leave the session alone, read it, write it, log in; sessions of 2 kB and 50 kB, where
+one of 20 keys changes, with the bytes that go over the wire; the memory of a session; and eight
 requests that write different keys of one session at once. Both applications have the same views and
 take turns; printed are medians, in µs over bare Flask, and round trips counted by a proxy.
 
