@@ -1,0 +1,112 @@
+"""Sessions that Flask-Session has written: a string each, ``session:<id>``, of msgpack or JSON.
+
+They are read, shortened and removed, never written. Pickles, which old versions wrote, are not
+read: loading one runs whatever is in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from flask_redis_kit.core.exchange import Exchange, Outcome, Reply
+
+FEATURE = "sessions"
+GRACE = 600
+"""How long, in seconds, a converted session stays for workers that still run Flask-Session."""
+
+Format = Literal["msgpack", "json"]
+_ID = re.compile(r"[A-Za-z0-9_-]{22,128}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Legacy(NamedTuple):
+    """A session of Flask-Session; ``seconds`` is what is left of its time, None: no limit."""
+
+    fields: Mapping[str, Any]
+    seconds: float | None
+
+
+class Unreadable(ValueError):
+    """What lies there is no session that we can read."""
+
+
+def is_legacy_id(text: str) -> bool:
+    """Whether a cookie can be an id of Flask-Session: of any length it was set to, or a UUID.
+
+    It holds no colon, so that no other key of the server can be reached by it.
+    """
+    return _ID.fullmatch(text) is not None
+
+
+class _Reading(Exchange[Legacy | None]):
+    """A look at a session; a key of another type is none."""
+
+    __slots__ = ()
+
+    def outcome(self, replies: list[Reply]) -> Outcome[Legacy | None]:
+        found = replies[0]
+        if isinstance(found, ResponseError) and str(found).startswith("WRONGTYPE"):
+            return Outcome(error=Unreadable(str(found)))
+        return super().outcome(replies)
+
+
+class LegacyStore:
+    """The exchanges with what Flask-Session left behind.
+
+    ``prefix``  of its keys, ``SESSION_KEY_PREFIX``.
+    ``format``  ``SESSION_SERIALIZATION_FORMAT``; the other one is tried if it doesn't fit.
+    """
+
+    def __init__(self, prefix: str, form: Format) -> None:
+        self.prefix = prefix
+        decoders: list[Callable[[bytes], Any]] = [msgspec.msgpack.decode, msgspec.json.decode]
+        self._decoders = decoders if form == "msgpack" else decoders[::-1]
+
+    def load(self, sid: str) -> Exchange[Legacy | None]:
+        """Read a session; None if there is none. Raises ``Unreadable``."""
+        key = self.key(sid)
+
+        def parse(replies: list[Reply]) -> Legacy | None:
+            if not replies[0]:
+                return None
+            seconds = None if replies[1] < 0 else replies[1] / 1000
+            return Legacy(self.decoded(replies[0]), seconds)
+
+        return _Reading(FEATURE, key, (("GET", key), ("PTTL", key)), parse, read_only=True)
+
+    def decoded(self, stored: bytes) -> dict[str, Any]:
+        """The fields of a stored session. Raises ``Unreadable``."""
+        for decode in self._decoders:
+            try:
+                found = decode(stored)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+                continue
+            if isinstance(found, dict):
+                return {str(name): value for name, value in found.items()}
+        raise Unreadable(f"{len(stored)} bytes that are neither msgpack nor JSON of a mapping")
+
+    def retire(self, sid: str, seconds: int = GRACE) -> Exchange[bool]:
+        """Let a converted session end soon: old workers find it until then. Idempotent.
+
+        False: it had less time left, or was gone.
+        """
+        key = self.key(sid)
+        command = ("EXPIRE", key, seconds, "LT")
+        return Exchange(FEATURE, key, (command,), _yes, idempotent=True, deferrable=True)
+
+    def remove(self, sid: str) -> Exchange[bool]:
+        """Remove a session: its visitor has logged out. False: there was none. Idempotent."""
+        key = self.key(sid)
+        return Exchange(FEATURE, key, (("UNLINK", key),), _yes, idempotent=True, deferrable=True)
+
+    def key(self, sid: str) -> str:
+        """Where Flask-Session keeps the session with this id (not the hashed one)."""
+        return self.prefix + sid
+
+
+def _yes(replies: list[Reply]) -> bool:
+    return bool(replies[0])
