@@ -1,6 +1,7 @@
 """The cache: tagged, never stale after an invalidation, one round trip a hit."""
 
+from flask_redis_kit.cache.decorator import cache_result
 from flask_redis_kit.cache.errors import InvalidationError
-from flask_redis_kit.cache.feature import CacheFeature, cache_result
+from flask_redis_kit.cache.feature import CacheFeature
 
 __all__ = ["CacheFeature", "InvalidationError", "cache_result"]

@@ -14,9 +14,9 @@ from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Digest, Namer, material
 from flask_redis_kit.cache.identity import plain as are_plain
+from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
-from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.session_watch import SessionWatch
 
 _MOST_VISITS = 512
@@ -34,22 +34,17 @@ class Recipe:
     qualified name, so that its values survive a move to another module.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        key_prefix: str | None,
-        ttl: object,
-        tags: object,
-        public: bool,
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], options: Options) -> None:
         _check_function(function)
         name = getattr(function, "__qualname__", type(function).__qualname__)
         module = getattr(function, "__module__", "")
         self.function = function
         self.about = f"{module}.{name}"
-        self.public = public
-        self._ttl_ms = None if ttl is None else milliseconds(ttl)
+        self.options = options
+        self.public = options.public
+        key_prefix = options.key_prefix
+        ttl = options.ttl
+        self._ttl_ms = None if ttl is None or callable(ttl) else milliseconds(ttl)
         self._signature = inspect.signature(function)
         self._flexible = self._named(Parameter.VAR_KEYWORD)
         self.defaults = {
@@ -58,7 +53,7 @@ class Recipe:
             if each.default is not Parameter.empty
         }
         names = None if self._flexible else frozenset(self._signature.parameters)
-        self._templates = TagTemplates(tags, names)
+        self._templates = TagTemplates([tag for tag in options.tags if isinstance(tag, str)], names)
         known_as = (key_prefix if key_prefix is not None else module, name)
         self._known_as = known_as
         self._ambiguous = is_ambiguous(function)
@@ -127,17 +122,6 @@ class Recipe:
             arguments = {**arguments, **arguments.get(self._flexible, {})}
         own = self._templates.render(arguments)
         return Call(digest, (*own, *self._implicit, member("k", digest.text), *more))
-
-
-def checked_prefix(key_prefix: object) -> str | None:
-    """The prefix; ``TypeError`` or ``ConfigError`` if it is none."""
-    if callable(key_prefix):
-        raise TypeError("Write @cache_result() with parentheses.")
-    if key_prefix is not None and not isinstance(key_prefix, str):
-        raise TypeError(f"key_prefix must be a string, not {key_prefix!r}.")
-    if key_prefix == "":
-        raise ConfigError("key_prefix can't be empty: leave it out.")
-    return key_prefix
 
 
 def _check_function(function: Any) -> None:
