@@ -1,4 +1,4 @@
-"""Exchanges with one value: read it, lease its computation, commit it.
+"""Exchanges with one value: is it being computed, lease its computation, commit it.
 
 Algorithm: design/cache.md 4.2 (G). The lease is that of Nishtala et al., "Scaling Memcache at
 Facebook", NSDI 2013.
@@ -6,39 +6,25 @@ Facebook", NSDI 2013.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, TypeAlias
 
-from redis.exceptions import ResponseError
-
-from flask_redis_kit.cache.envelope import Epoch
-from flask_redis_kit.cache.log import Scores, epoch_of, init_command, read_scores, scores_command
+from flask_redis_kit.cache.log import STATES, init_command, scores_command
+from flask_redis_kit.cache.reading import Asked, Look, Reading, read_commands
 from flask_redis_kit.cache.shards import FEATURE, Place
-from flask_redis_kit.core.exchange import Command, Exchange, Outcome, Reply
+from flask_redis_kit.core.exchange import Command, Exchange, Reply
 from flask_redis_kit.core.script import Script
+
+__all__ = ["Committed", "How", "Look", "commit", "lease", "poll", "release"]
 
 _HEADER_MAX = 2048  # more than any header has
 
 _commit = Script("flask_redis_kit.cache", "lua/commit.lua")
 _release = Script("flask_redis_kit.cache", "lua/release.lua")
 
-
-class Look(NamedTuple):
-    """What a look at a value found.
-
-    ``stored``  the envelope (of a leased look: its start), None if there is none.
-    ``ttl_ms``  what is left of its time, as the server says.
-    ``epoch``   the log's state then; None if there is no log.
-    ``scores``  when the asked tags were invalidated last.
-    ``leased``  of a poll: whether somebody is computing it; of a lease: whether it is ours.
-    """
-
-    stored: bytes | None
-    ttl_ms: int
-    epoch: Epoch | None
-    scores: Scores
-    leased: bool = False
+How: TypeAlias = Literal["ask", "make", "seize"]
+"""Ask for a lease; also make the log, which isn't there; or take the lease from who has it."""
 
 
 class Committed(IntEnum):
@@ -50,89 +36,40 @@ class Committed(IntEnum):
     LEASE_LOST = -2
 
 
-class _Reading(Exchange[Look]):
-    """A look at a value; a key of another type counts as a value that can't be read."""
-
-    __slots__ = ("position",)
-
-    position: int
-
-    def outcome(self, replies: list[Reply]) -> Outcome[Look]:
-        found = replies[self.position]
-        if isinstance(found, ResponseError) and str(found).startswith("WRONGTYPE"):
-            replies = [*replies]
-            replies[self.position] = b""
-        return super().outcome(replies)
-
-
-def _reading(
-    place: Place, commands: Sequence[Command], tags: Sequence[bytes], at: int, read_only: bool
-) -> _Reading:
-    """A look whose three replies start at ``at``; what comes before them is ``leased``."""
+def poll(place: Place, asked: Asked) -> Reading:
+    """READ, and before it: is somebody computing? If nobody is, what he stored is in this READ."""
+    commands: list[Command] = [("EXISTS", place.lease), *read_commands(place, asked)]
 
     def parse(replies: list[Reply]) -> Look:
-        epoch, scores = read_scores(replies[at + 2], tags)
-        return Look(replies[at], replies[at + 1], epoch, scores, bool(at and replies[0]))
+        return Look(replies[1], replies[2], replies[3], asked, bool(replies[0]))
 
-    reading = _Reading(FEATURE, place.value, commands, parse, read_only=read_only)
-    reading.position = at
-    return reading
+    return Reading(FEATURE, place.value, commands, parse, read_only=True)
 
 
-def read(place: Place, tags: Sequence[bytes]) -> Exchange[Look]:
-    """READ: the value, its remaining time, and the state of its tags, in this order.
-
-    One round trip of plain commands. As the tags are read after the value, a value that is valid
-    by them was so during the call.
-    """
-    commands: list[Command] = [
-        ("GET", place.value),
-        ("PTTL", place.value),
-        scores_command(place.log, tags),
-    ]
-    return _reading(place, commands, tags, 0, read_only=True)
-
-
-def poll(place: Place, tags: Sequence[bytes]) -> Exchange[Look]:
-    """READ, and before it: is somebody computing? If nobody is, what he stored is in this READ."""
-    commands: list[Command] = [
-        ("EXISTS", place.lease),
-        ("GET", place.value),
-        ("PTTL", place.value),
-        scores_command(place.log, tags),
-    ]
-    return _reading(place, commands, tags, 1, read_only=True)
-
-
-def lease(
-    place: Place, tags: Sequence[bytes], token: str, lease_ms: int, *, make_log: bool
-) -> Exchange[Look]:
+def lease(place: Place, asked: Asked, token: str, lease_ms: int, how: How) -> Reading:
     """LEASE: ask for the right to compute, then look again whether that is still needed.
 
     ``Look.leased`` tells whether it is ours. The second look has only the start of the envelope,
-    enough for its validity: somebody may have stored it since the READ. ``make_log`` is for a
-    shard without a log. One round trip; safe to repeat (``GET`` shows our own token).
+    enough for its validity: somebody may have stored it since the READ. One round trip; safe to
+    repeat (``GET`` shows our own token).
     """
-    commands: list[Command] = [("SET", place.lease, token, "NX", "GET", "PX", lease_ms)]
-    commands += [init_command(place.log)] if make_log else []
-    at = len(commands)
+    condition = () if how == "seize" else ("NX",)
+    commands: list[Command] = [("SET", place.lease, token, *condition, "GET", "PX", lease_ms)]
+    commands += [init_command(place.log)] if how != "ask" else []
     commands += [
         ("GETRANGE", place.value, 0, _HEADER_MAX - 1),
         ("PTTL", place.value),
-        scores_command(place.log, tags),
+        scores_command(place.log, asked.members),
     ]
-    ours = token.encode()
+    free = (None, token.encode())
 
     def parse(replies: list[Reply]) -> Look:
-        epoch, scores = read_scores(replies[at + 2], tags)
-        if make_log:
-            epoch = epoch_of(replies[1])
-        won = replies[0] is None or replies[0] == ours
-        return Look(replies[at] or None, replies[at + 1], epoch, scores, won)
+        stored, ttl_ms, state = replies[-3:]
+        if how != "ask":
+            state = [*replies[1], *state[STATES:]]
+        return Look(stored or None, ttl_ms, state, asked, how == "seize" or replies[0] in free)
 
-    reading = _Reading(FEATURE, place.value, commands, parse, idempotent=True)
-    reading.position = at
-    return reading
+    return Reading(FEATURE, place.value, commands, parse, idempotent=True)
 
 
 def commit(
@@ -143,11 +80,12 @@ def commit(
     total_ms: int,
     *,
     allow_absent: bool,
+    done: Callable[[Committed], None] | None = None,
 ) -> Exchange[Committed]:
     """STORE: stage the value, and put it in its place if it is still valid. Ends the lease.
 
     ``allow_absent``: the lease has expired, or there was none. One round trip, the check atomic.
-    Repeating it after it has run changes nothing.
+    Repeating it after it has run changes nothing. ``done`` is told what became of it.
     """
     staging = place.staging(token)
     keys = [place.value, staging, place.lease, place.log]
@@ -155,23 +93,29 @@ def commit(
         ("SET", staging, header + payload, "PX", total_ms),
         _commit.call(keys, [token, len(header), int(allow_absent)]),
     ]
-    return Exchange(
-        FEATURE,
-        place.value,
-        commands,
-        lambda replies: Committed(replies[1]),
-        idempotent=True,
-        deferrable=True,
-    )
+
+    def parse(replies: list[Reply]) -> Committed:
+        committed = Committed(replies[1])
+        if done is not None:
+            done(committed)
+        return committed
+
+    return Exchange(FEATURE, place.value, commands, parse, idempotent=True, deferrable=True)
 
 
-def release(place: Place, token: str) -> Exchange[bool]:
-    """End a lease without storing: the next caller computes at once. One round trip, atomic."""
-    return Exchange(
-        FEATURE,
-        place.value,
-        [_release.call([place.lease], [token])],
-        lambda replies: bool(replies[0]),
-        idempotent=True,
-        deferrable=True,
-    )
+def release(
+    place: Place, token: str, keep_ms: int = 0, done: Callable[[bool], None] | None = None
+) -> Exchange[bool]:
+    """End a lease without storing: the next caller computes at once, or after ``keep_ms``.
+
+    One round trip, atomic. ``done`` is told whether it was ours yet.
+    """
+
+    def parse(replies: list[Reply]) -> bool:
+        held = bool(replies[0])
+        if done is not None:
+            done(held)
+        return held
+
+    call = _release.call([place.lease], [token, keep_ms])
+    return Exchange(FEATURE, place.value, [call], parse, idempotent=True, deferrable=True)

@@ -17,7 +17,10 @@ from flask_redis_kit.cache.payload import KNOWN
 
 MAGIC = b"FC"
 VERSION = 1
-_FIXED = struct.Struct(">2sBBddddIB")  # commit.lua reads the same
+HEAD = MAGIC + bytes((VERSION,))
+FIXED = struct.Struct(">3sBddddIB")
+"""Head, flags, nonce, seq, fresh and total ms, compute ms, number of tags: as in commit.lua."""
+
 _MAX_MS = 2**32 - 1
 
 
@@ -61,9 +64,8 @@ def pack_header(
     epoch: Epoch, lifetime: Lifetime, delta_ms: int, tags: tuple[bytes, ...], flags: int = 0
 ) -> bytes:
     """The header of a value computed since ``epoch``; ``flags`` are those of its payload."""
-    head = _FIXED.pack(
-        MAGIC,
-        VERSION,
+    head = FIXED.pack(
+        HEAD,
         flags,
         epoch.nonce,
         epoch.seq,
@@ -83,16 +85,16 @@ def packed_tags(tags: tuple[bytes, ...]) -> bytes:
 def unpack(stored: bytes) -> Envelope:
     """Read the header of a stored value. ``ValueError`` if it isn't one of ours."""
     try:
-        magic, version, flags, nonce, seq, fresh, total, delta, count = _FIXED.unpack_from(stored)
+        head, flags, nonce, seq, fresh, total, delta, count = FIXED.unpack_from(stored)
     except struct.error:
         raise ValueError("it is too short") from None
-    if magic != MAGIC:
+    if head[:2] != MAGIC:
         raise ValueError("it is no value of the cache")
-    if version != VERSION or flags & ~KNOWN:
-        raise ValueError(f"it has version {version}, flags {flags}; known is {VERSION}")
+    if head != HEAD or flags & ~KNOWN:
+        raise ValueError(f"it has version {head[2]}, flags {flags}; known is {VERSION}")
     if not 0 <= fresh <= total < math.inf:
         raise ValueError(f"it is fresh for {fresh} of {total} ms")
-    at, size = _FIXED.size, len(stored)
+    at, size = FIXED.size, len(stored)
     tags: list[bytes] = []
     for _ in range(count):
         end = at + 1 + stored[at] if at < size else size + 1

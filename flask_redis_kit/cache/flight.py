@@ -1,4 +1,7 @@
-"""Single flight: find a value, or become the one who computes it, or wait for the one who does."""
+"""Single flight: find a value, or become the one who computes it, or wait for the one who does.
+
+While a value is stale the same holds, but nobody waits: all but one get the old value.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +10,34 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from flask_redis_kit.cache import entry, log
+from flask_redis_kit.cache.busy import Busy
 from flask_redis_kit.cache.config import CacheConfig
-from flask_redis_kit.cache.entry import Committed, Look
-from flask_redis_kit.cache.envelope import Envelope, Epoch, pack_header, unpack
+from flask_redis_kit.cache.entry import Committed
+from flask_redis_kit.cache.envelope import Epoch, pack_header
 from flask_redis_kit.cache.flow import Flow, Pause
 from flask_redis_kit.cache.freshness import Lifetime
-from flask_redis_kit.cache.identity import Digest
-from flask_redis_kit.cache.memory import TagMemory
+from flask_redis_kit.cache.gathering import SILENCE, Gatherings
 from flask_redis_kit.cache.notices import Notices
-from flask_redis_kit.cache.payload import Payload, unpacked
+from flask_redis_kit.cache.payload import Payload
+from flask_redis_kit.cache.reading import Look, Reading, Readings
 from flask_redis_kit.cache.shards import Place, Shards
-from flask_redis_kit.core.errors import CodecError
+from flask_redis_kit.cache.signals import Outcome, Reason
+from flask_redis_kit.cache.verdict import Call, Decode, Hit, Judge, Miss
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES
 
-Decode = Callable[[memoryview], Any]
+__all__ = ["Call", "Decode", "Flights", "Hit", "Miss", "Turn"]
+
+Report: TypeAlias = Callable[[str, Outcome, Reason | None], None]
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
-
-
-class Call(NamedTuple):
-    """What a value stands for: its digest, and all tags it hangs on (as members of the log)."""
-
-    digest: Digest
-    tags: tuple[bytes, ...]
-
-
-class Hit(NamedTuple):
-    """A value that was valid during the look-up. Times are ms.
-
-    ``fresh_ms``  how long it is fresh yet; 0 or less: it is stale, and may be served all the same.
-    ``age_ms``    how long ago it was stored.
-    ``grace_ms``  what is left of the time in which it may be served stale.
-    ``flags``     those of its payload: ``RAISED`` if it is what the call raised.
-    """
-
-    value: Any
-    fresh_ms: int
-    age_ms: int
-    grace_ms: int = 0
-    flags: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """No valid value; ``epoch`` is the log's state of that moment, None if there is no log.
-
-    ``unreadable`` is the header of a value that is valid but can't be decoded.
-    """
-
-    epoch: Epoch | None
-    unreadable: bytes | None = None
+_REASONS: dict[Committed, Reason] = {
+    Committed.INVALIDATED: "invalidated",
+    Committed.OTHER_LOG: "invalidated",
+    Committed.LEASE_LOST: "lease-lost",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +59,39 @@ class Turn:
 
 
 class Flights:
-    """The look-ups and computations of one application's cache."""
+    """The look-ups and computations of one application's cache. Thread-safe."""
 
-    def __init__(self, config: CacheConfig, shards: Shards, notices: Notices) -> None:
+    def __init__(
+        self, config: CacheConfig, shards: Shards, notices: Notices, report: Report | None = None
+    ) -> None:
         self._config = config
         self._shards = shards
         self._notices = notices
+        self._report = report
         self._lease_ms = max(1, round(config.lease_seconds * 1000))
-        self.memory = TagMemory()
+        self._retry_ms = min(self._lease_ms, round(config.retry_seconds * 1000))
+        self.memory = Readings(shards)
+        self._judge = Judge(shards, self.memory, notices, config.max_bytes)
+        self._gatherings = Gatherings()
+        self._busy = Busy()
 
-    def reading(self, call: Call) -> Exchange[Look]:
+    def reading(self, call: Call) -> Reading:
         """The READ of a call, to be sent ahead of its place."""
-        return entry.read(self._shards.place(call.digest), self.memory.asked(call))
+        return self.memory.of(call)
+
+    def at_a_glance(self, call: Call, seen: Look, decode: Decode) -> Hit | None:
+        """The hit, if what was found is fresh beyond doubt; None: ``obtain`` knows."""
+        hit = self._judge.fresh(seen, decode)
+        if hit is not None:
+            self._tell(call, "hit")
+        return hit
 
     def look(
         self, call: Call, decode: Decode, ahead: Callable[[], Look] | None = None
     ) -> Flow[Hit | Miss]:
         """Look once; ``ahead`` has the result of a READ sent earlier. Raises ``FAILURES``."""
-        found = (yield self.reading(call)) if ahead is None else ahead()
-        return (yield from self._judge(call, found, decode))
+        found: Look = (yield self.reading(call)) if ahead is None else ahead()
+        return (yield from self._judge.judge(call, found, decode))
 
     def obtain(
         self,
@@ -112,49 +104,113 @@ class Flights:
     ) -> Flow[Hit | Turn]:
         """The value, or the turn to compute it. One round trip for a hit, two for a turn.
 
-        While another one computes, waits for him, at most ``wait_seconds``. Never raises for a
-        failing server: then everyone computes.
+        While another one computes, waits for him, at most ``wait_seconds`` (as configured); a stale
+        value is served meanwhile. ``refresh``: compute in any case; who is computing already won't
+        store his. Never raises for a failing server: then everyone computes.
         """
         try:
+            if refresh:
+                return (yield from self._seize(call))
             found = yield from self.look(call, decode, ahead)
-            if isinstance(found, Hit):
+            if isinstance(found, Miss):
+                self._tell(call, "miss")
+                return (yield from self._compete(call, decode, found, wait_seconds))
+            if found.fresh_ms > 0:
+                self._tell(call, "hit")
                 return found
-            return (yield from self._compete(call, decode, found))
+            return (yield from self._renew(call, decode, found, wait_seconds))
         except FAILURES as error:
             self._notices.failure("reading", error)
             return Turn(call, self._shards.place(call.digest))
 
-    def _compete(self, call: Call, decode: Decode, miss: Miss) -> Flow[Hit | Turn]:
+    def _seize(self, call: Call) -> Flow[Turn]:
+        """The lease, whoever has it."""
         place = self._shards.place(call.digest)
-        until = time.monotonic() + self._config.wait_seconds
+        leasing, token = self._leasing(call, place, "seize")
+        return (yield from self._turn(call, place, token, (yield leasing)))
+
+    def _renew(
+        self, call: Call, decode: Decode, stale: Hit, wait_seconds: float | None
+    ) -> Flow[Hit | Turn]:
+        """The turn to renew a stale value; or, as somebody else does so, that value."""
+        if self._busy.is_known(call.digest.text):
+            return self._served_stale(call, stale)
+        place = self._shards.place(call.digest)
+        leasing, token = self._leasing(call, place, "ask")
+        try:
+            seen: Look = yield leasing
+        except FAILURES as error:
+            self._notices.failure("reading", error)
+            return self._served_stale(call, stale)
+        if not seen.leased:
+            self._busy.learn(call.digest.text)
+            return self._served_stale(call, stale)
+        if not self._judge.is_fresh(call, seen):
+            self._busy.learn(call.digest.text, self._lease_ms / 1000)
+            return (yield from self._turn(call, place, token, seen, stale))
+        yield entry.release(place, token)  # it was renewed between our two looks
+        found = yield from self.look(call, decode)
+        if isinstance(found, Miss):
+            self._tell(call, "miss")
+            return (yield from self._compete(call, decode, found, wait_seconds))
+        self._tell(call, "hit" if found.fresh_ms > 0 else "stale")
+        return found
+
+    def _served_stale(self, call: Call, stale: Hit) -> Hit:
+        self._tell(call, "stale")
+        return stale
+
+    def rescue(self, turn: Turn) -> Hit | None:
+        """The old value, for a computation that has raised; None if there is none to serve."""
+        return turn.stale and self._served_stale(turn.call, turn.stale)
+
+    def _compete(
+        self, call: Call, decode: Decode, miss: Miss, wait_seconds: float | None
+    ) -> Flow[Hit | Turn]:
+        wait = self._config.wait_seconds if wait_seconds is None else wait_seconds
+        until = time.monotonic() + wait
+        place = self._shards.place(call.digest)
+        won = yield from self._lease(call, place, decode, miss)
+        if won is not None:
+            return won
+        gathering, waiter = self._gatherings.join(call.digest.text)
         pause = _FIRST_PAUSE
-        free = True
-        while True:
-            if free:
-                won = yield from self._lease(call, place, decode, miss)
-                if won is not None:
-                    return won
-            left = until - time.monotonic()
-            if left <= 0:
-                return Turn(call, place)
-            yield Pause(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # mere jitter
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            seen: Look = yield entry.poll(place, self.memory.asked(call))
-            found = yield from self._judge(call, seen, decode)
-            if isinstance(found, Hit):
-                return found
-            miss, free = found, not seen.leased
+        try:
+            while (left := until - time.monotonic()) > 0:
+                bell, seconds = gathering.bell, SILENCE
+                leads = gathering.leads(waiter)
+                announced = gathering.announced_to(waiter)
+                if announced is not None:
+                    found = yield from self._judge.judge(call, announced, decode)
+                    if isinstance(found, Hit):
+                        return found
+                if leads:
+                    bell, seconds = waiter.bell, pause * random.uniform(0.5, 1.5)  # noqa: S311  # mere jitter
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                yield Pause(min(left, seconds), bell)
+                if not leads:
+                    continue
+                began = time.monotonic()
+                seen: Look = yield entry.poll(place, self.memory.asked(call))
+                found = yield from self._judge.judge(call, seen, decode)
+                if isinstance(found, Hit):
+                    gathering.announce(began, seen)
+                    return found
+                if not seen.leased:
+                    won = yield from self._lease(call, place, decode, found)
+                    if won is not None:
+                        return won
+        finally:
+            self._gatherings.leave(call.digest.text, gathering, waiter)
+        return Turn(call, place)
 
     def _lease(
         self, call: Call, place: Place, decode: Decode, miss: Miss
     ) -> Flow[Hit | Turn | None]:
         """A turn if the lease is ours; a hit if the value came meanwhile; None: wait."""
-        token = secrets.token_hex(8)
-        asked = self.memory.asked(call)
-        make_log = miss.epoch is None
-        seen: Look = yield entry.lease(place, asked, token, self._lease_ms, make_log=make_log)
-        since = time.monotonic()
-        if self._seems_valid(call, seen, miss.unreadable):
+        leasing, token = self._leasing(call, place, "make" if miss.epoch is None else "ask")
+        seen: Look = yield leasing
+        if self._judge.is_fresh(call, seen, miss.unreadable):
             # stored between our two looks: no need to compute
             if seen.leased:
                 yield entry.release(place, token)
@@ -162,74 +218,20 @@ class Flights:
             return found if isinstance(found, Hit) else None
         if not seen.leased:
             return None
-        return Turn(call, place, seen.epoch, token, since)
+        return (yield from self._turn(call, place, token, seen))
 
-    def _seems_valid(self, call: Call, seen: Look, unreadable: bytes | None) -> bool:
-        """Whether there is a valid value now, by its header; not the one we could not read."""
-        if not seen.stored or seen.ttl_ms <= 0 or seen.epoch is None:
-            return False
-        if unreadable is not None and seen.stored.startswith(unreadable):
-            return False
-        try:
-            envelope = unpack(seen.stored)
-        except ValueError:
-            return False
-        known = seen.scores.keys()
-        return set(call.tags) <= set(envelope.tags) <= known and envelope.valid(
-            seen.epoch, seen.scores
-        )
+    def _leasing(self, call: Call, place: Place, how: entry.How) -> tuple[Reading, str]:
+        token = secrets.token_hex(8)
+        return entry.lease(place, self.memory.asked(call), token, self._lease_ms, how), token
 
-    def _judge(self, call: Call, seen: Look, decode: Decode) -> Flow[Hit | Miss]:
-        """Is what was found valid, complete and readable?"""
-        miss = Miss(seen.epoch)
-        if seen.stored is None or seen.epoch is None:
-            return miss
-        try:
-            envelope = unpack(seen.stored)
-        except ValueError as error:
-            self._unreadable(call, error)
-            return miss
-        as_asked = envelope.tags == call.tags
-        if seen.ttl_ms <= 0 or not (as_asked or set(call.tags) <= set(envelope.tags)):
-            return miss  # expired just now; or stored when the call had fewer tags
-        epoch, scores = seen.epoch, seen.scores
-        if not (as_asked or set(envelope.tags) <= scores.keys()):
-            self.memory.learn(call, envelope.tags)
-            later: tuple[Epoch | None, log.Scores]
-            later = yield log.scores(self._shards.place(call.digest).log, envelope.tags)
-            if later[0] is None:
-                return Miss(None)
-            epoch, scores = later[0], later[1]
-        if not envelope.valid(epoch, scores):
-            return miss
-        hit = self._decoded(call, seen, envelope, decode)
-        return hit or Miss(epoch, seen.stored[: envelope.start])
-
-    def _decoded(self, call: Call, seen: Look, envelope: Envelope, decode: Decode) -> Hit | None:
-        assert seen.stored is not None  # noqa: S101  # _judge has seen to it
-        try:
-            data = memoryview(seen.stored)[envelope.start :]
-            value = decode(unpacked(data, envelope.flags, self._config.max_bytes))
-        except CodecError as error:
-            self._unreadable(call, error)
-            return None
-        grace_ms = int(envelope.total_ms - envelope.fresh_ms)
-        return Hit(
-            value,
-            seen.ttl_ms - grace_ms,
-            max(0, int(envelope.total_ms) - seen.ttl_ms),
-            min(grace_ms, seen.ttl_ms),
-            envelope.flags,
-        )
-
-    def _unreadable(self, call: Call, error: Exception) -> None:
-        self._notices.once(
-            "unreadable",
-            "A stored value (%s) can't be read and counts as absent: %s. "
-            "Others like it are not reported.",
-            call.digest.text,
-            error,
-        )
+    def _turn(
+        self, call: Call, place: Place, token: str, seen: Look, stale: Hit | None = None
+    ) -> Flow[Turn]:
+        since = time.monotonic()
+        epoch = seen.epoch
+        if epoch is None:  # the log was lost between our two looks
+            epoch = yield log.init(place.log)
+        return Turn(call, place, epoch, token, since, stale)
 
     def storing(
         self, turn: Turn, payload: Payload, lifetime: Lifetime, extra_tags: Sequence[bytes] = ()
@@ -240,23 +242,46 @@ class Flights:
         """
         if turn.token is None or turn.epoch is None:
             return None
-        tags = tuple(dict.fromkeys((*turn.call.tags, *extra_tags)))
-        self.memory.learn(turn.call, tags)
+        call = turn.call
+        tags = tuple(dict.fromkeys((*call.tags, *extra_tags)))
+        if tags != call.tags:
+            self.memory.learn(call, tags)
+
+        def done(committed: Committed) -> None:
+            self._busy.forget(call.digest.text)
+            self._gatherings.nudge(call.digest.text)
+            stored = committed is Committed.STORED
+            self._tell(call, "stored" if stored else "refused", _REASONS.get(committed))
+
         delta_ms = int(turn.seconds * 1000)
-        header = pack_header(turn.epoch, lifetime, delta_ms, tags, payload.flags)
         return entry.commit(
             turn.place,
             turn.token,
-            header,
+            pack_header(turn.epoch, lifetime, delta_ms, tags, payload.flags),
             payload.data,
             lifetime.total_ms,
             # by the client's clock, started after the server's: it has surely expired there
             allow_absent=turn.seconds * 1000 > self._lease_ms,
+            done=done,
         )
 
     def releasing(self, turn: Turn) -> Exchange[bool] | None:
-        """What ends this turn without a value; None if there is no lease to end."""
-        return None if turn.token is None else entry.release(turn.place, turn.token)
+        """What ends this turn without a value; None if there is no lease to end.
+
+        As long as there is an old value to serve, nobody tries again for ``retry_seconds``.
+        """
+        if turn.token is None:
+            return None
+        name = turn.call.digest.text
+        keep_ms = 0 if turn.stale is None else self._retry_ms
+
+        def done(held: bool) -> None:
+            self._busy.forget(name)
+            if held and keep_ms:
+                self._busy.learn(name, keep_ms / 1000)
+            self._gatherings.nudge(name)
+
+        return entry.release(turn.place, turn.token, keep_ms, done)
 
     def close(
         self,
@@ -276,4 +301,10 @@ class Flights:
         try:
             yield ending
         except FAILURES as error:
+            if payload is not None:
+                self._tell(turn.call, "refused", "failure")
             self._notices.failure("storing", error)
+
+    def _tell(self, call: Call, outcome: Outcome, reason: Reason | None = None) -> None:
+        if self._report is not None and call.subject:
+            self._report(call.subject, outcome, reason)

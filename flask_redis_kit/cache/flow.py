@@ -6,12 +6,11 @@ called. It gets the result, or the exception, at its ``yield``.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
+from flask_redis_kit.cache.bell import Bell
 from flask_redis_kit.core.exchange import Exchange
 
 T = TypeVar("T")
@@ -20,9 +19,10 @@ Send: TypeAlias = Callable[[Exchange[Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for so many seconds."""
+    """Wait for so many seconds, or until the bell rings."""
 
     seconds: float
+    bell: Bell
 
 
 class Compute:
@@ -44,7 +44,7 @@ def run(flow: Flow[T], send: Send, compute: Callable[[], Any]) -> T:
                 if isinstance(step, Exchange):
                     result = send(step)
                 elif isinstance(step, Pause):
-                    time.sleep(step.seconds)
+                    step.bell.wait(step.seconds)
                 else:
                     result = compute()
             except BaseException as error:  # noqa: BLE001  # handed to the flow, which decides
@@ -66,7 +66,7 @@ async def run_async(flow: Flow[T], send: Send, compute: Callable[[], Awaitable[A
                 if isinstance(step, Exchange):
                     result = send(step)
                 elif isinstance(step, Pause):
-                    await asyncio.sleep(step.seconds)
+                    await step.bell.wait_async(step.seconds)
                 else:
                     result = await compute()
             except BaseException as error:  # noqa: BLE001  # handed to the flow, which decides

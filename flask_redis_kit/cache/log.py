@@ -11,7 +11,7 @@ from flask_redis_kit.core.exchange import Command, Exchange, Reply, number
 from flask_redis_kit.core.script import Script
 
 STATE = (b"!n", b"!s", b"!f", b"!~")
-_STATES = len(STATE)
+STATES = len(STATE)
 Scores = dict[bytes, float | None]
 
 _init = Script("flask_redis_kit.cache", "lua/init.lua")
@@ -31,6 +31,11 @@ def epoch_of(state: Sequence[Reply]) -> Epoch | None:
     return Epoch(-float(nonce), float(seq), -float(floor), 0.0 if soft is None else -float(soft))
 
 
+def softened(tag: bytes) -> bytes:
+    """The member of the log that says when a tag was invalidated softly."""
+    return b"~" + tag
+
+
 def scores_command(log: str, tags: Sequence[bytes]) -> Command:
     """Asks for the log's state and when each of these tags was invalidated last."""
     return ("ZMSCORE", log, *STATE, *tags)
@@ -38,8 +43,8 @@ def scores_command(log: str, tags: Sequence[bytes]) -> Command:
 
 def read_scores(reply: Sequence[Reply], tags: Sequence[bytes]) -> tuple[Epoch | None, Scores]:
     """The reply to ``scores_command``."""
-    scores = dict(zip(tags, map(number, reply[_STATES:]), strict=True))
-    return epoch_of(reply[:_STATES]), scores
+    scores = dict(zip(tags, map(number, reply[STATES:]), strict=True))
+    return epoch_of(reply[:STATES]), scores
 
 
 def scores(log: str, tags: Sequence[bytes]) -> Exchange[tuple[Epoch | None, Scores]]:
@@ -65,12 +70,13 @@ def init(log: str) -> Exchange[Epoch | None]:
     )
 
 
-def bump_command(log: str, limit: int, tags: Sequence[bytes]) -> Command:
+def bump_command(log: str, limit: int, tags: Sequence[bytes], *, soft: bool = False) -> Command:
     """Invalidates tags: values that hang on them and were computed before are never valid again.
 
-    A second run only moves the log's clock on, which harms nothing.
+    ``soft``: they are stale instead, and may be served in their grace period. A second run only
+    moves the log's clock on, which harms nothing.
     """
-    return _bump.call([log], [-new_nonce(), limit, *tags])
+    return _bump.call([log], [-new_nonce(), limit, "soft" if soft else "hard", *tags])
 
 
 def drop_command(log: str) -> Command:
