@@ -11,6 +11,7 @@ from flask_redis_kit.cache import route
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flow import Flow, computed, run, run_async
 from flask_redis_kit.cache.options import Declared, Options, checked_options
+from flask_redis_kit.cache.pages import PAGES, Pages
 from flask_redis_kit.cache.recipe import Recipe, plain
 from flask_redis_kit.cache.tags import TagsOf
 from flask_redis_kit.cache.ttl import Ttl, TtlOf
@@ -77,35 +78,36 @@ def decorator(
     def decorate(function: Callable[P, R]) -> Cached[P, R]:
         recipe = Recipe(function, options)
         asynchronous = inspect.iscoroutinefunction(function)
-        wrapper = (_async_wrapper if asynchronous else _wrapper)(recipe, locate)
-        return cast("Cached[P, R]", _dressed(wrapper, recipe, locate))
+        pages = Pages(recipe)
+        wrapper = (_async_wrapper if asynchronous else _wrapper)(pages, locate)
+        return cast("Cached[P, R]", _dressed(wrapper, pages, locate))
 
     return decorate
 
 
-def _wrapper(recipe: Recipe, locate: Callable[[], CacheEngine]) -> Callable[..., Any]:
-    function = recipe.function
+def _wrapper(pages: Pages, locate: Callable[[], CacheEngine]) -> Callable[..., Any]:
+    function = pages.recipe.function
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         engine = locate()
         if not engine.enabled:
             return function(*args, **kwargs)
-        flow = _flow(engine, recipe, wrapper, args, kwargs)
+        flow = _flow(engine, pages, wrapper, args, kwargs)
         return run(flow, engine.context.send, lambda: function(*args, **kwargs))
 
     return wrapper
 
 
-def _async_wrapper(recipe: Recipe, locate: Callable[[], CacheEngine]) -> Callable[..., Any]:
-    function = recipe.function
+def _async_wrapper(pages: Pages, locate: Callable[[], CacheEngine]) -> Callable[..., Any]:
+    function = pages.recipe.function
 
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         engine = locate()
         if not engine.enabled:
             return await function(*args, **kwargs)
-        flow = _flow(engine, recipe, wrapper, args, kwargs)
+        flow = _flow(engine, pages, wrapper, args, kwargs)
         return await run_async(flow, engine.context.send, lambda: function(*args, **kwargs))
 
     return wrapper
@@ -113,23 +115,24 @@ def _async_wrapper(recipe: Recipe, locate: Callable[[], CacheEngine]) -> Callabl
 
 def _flow(
     engine: CacheEngine,
-    recipe: Recipe,
+    pages: Pages,
     wrapper: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Flow[Any]:
-    visit = route.arrive(engine, recipe, wrapper)
+    visit = route.arrive(engine, pages, wrapper)
     if visit is not None:
         return visit.flow(args, kwargs)
-    if route.must_compute(engine, recipe, wrapper):
+    if route.must_compute(engine, pages, wrapper):
         return computed()
-    return plain(engine, recipe, args, kwargs)
+    return plain(engine, pages.recipe, args, kwargs)
 
 
 def _dressed(
-    wrapper: Callable[..., Any], recipe: Recipe, locate: Callable[[], CacheEngine]
+    wrapper: Callable[..., Any], pages: Pages, locate: Callable[[], CacheEngine]
 ) -> Callable[..., Any]:
     """The wrapper with what hangs on it: the plan for routes, and the functions for users."""
+    recipe = pages.recipe
 
     def cache_key(*args: Any, **kwargs: Any) -> str:
         digest = recipe.digest(recipe.bound(args, kwargs))
@@ -140,7 +143,7 @@ def _dressed(
 
     def plan(batch: RequestBatch) -> None:
         try:
-            route.plan(locate(), recipe, wrapper, batch)
+            route.plan(locate(), pages, wrapper, batch)
         except Exception:  # noqa: BLE001  # a plan only saves a trip; the view's place will tell
             return
 
@@ -149,6 +152,7 @@ def _dressed(
         ("invalidate", invalidate),
         ("uncached", recipe.function),
         (PLAN, plan),
+        (PAGES, pages),
     ):
         setattr(wrapper, name, attribute)
     return wrapper

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from flask_redis_kit.cache.claims import Claims
 from flask_redis_kit.cache.config import CacheConfig
@@ -32,6 +32,8 @@ class CacheEngine:
         self.claims = Claims()
         self.views: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         """By cached function: whether it is a view of the application."""
+        self.permitted: WeakSet[Any] = WeakSet()
+        """Cached views that have said of a response that everyone may have it."""
         self.flights = Flights(context.config, self.shards, self.notices)
         self.invalidation = Invalidation(context, self.shards)
         self.values = Values(context, self.shards, self.flights, self.invalidation, self.notices)

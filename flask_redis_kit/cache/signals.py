@@ -25,6 +25,7 @@ Reason = Literal[
     "status",  # of the response
     "stream",
     "query",  # too large to be a key
+    "body",  # of the request: it can be part of no key
     "size",  # over REDIS_CACHE_MAX_BYTES
     "encoding",  # the codec doesn't know the value
     "when",  # the decorator's when= said no

@@ -1,8 +1,9 @@
 """Tags: what values are invalidated by, and the names they have in the log.
 
 Each member of the log starts with its kind: ``t`` a user's tag, ``f`` a function, ``p`` a prefix,
-``k`` one key, or ``c`` the calls of a view with certain arguments. The three members that hold the
-log's own state start with ``!``.
+``k`` one key, ``c`` the calls of a view with certain arguments, ``a`` the requests at an endpoint
+with certain arguments, or ``u`` a URL. The three members that hold the log's own state start with
+``!``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flask_redis_kit.core.errors import ConfigError
 
 MAX_TAGS = 32
 MAX_BYTES = 40
-Kind = Literal["t", "f", "p", "k", "c"]
+Kind = Literal["t", "f", "p", "k", "c", "a", "u"]
 TagsOf = Callable[[Any], str | Iterable[str]]
 """Tags of a value, made from it: one, or several."""
 _CURE = 'write tags=["products"]'

@@ -62,7 +62,7 @@ def test_a_user_loaded_before_the_view_counts(app: Flask, caplog: pytest.LogCapt
     alice, bob = app.test_client(), app.test_client()
     alice.get("/login/alice")
     response = alice.get("/")
-    assert response.headers["Cache-Status"] == "shop; fwd=bypass"
+    assert response.headers["Cache-Status"] == "shop; fwd=bypass; detail=session"
     assert bob.get("/").text == "Hello None"
     assert len(caplog.messages) == 1
 

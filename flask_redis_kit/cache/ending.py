@@ -1,0 +1,119 @@
+"""How a view's computation ends: with a store in the request's last trip, or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Request, Response
+
+from flask_redis_kit.cache import answer, representation
+from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.entry import Committed
+from flask_redis_kit.cache.flight import Turn
+from flask_redis_kit.cache.pages import Pages
+from flask_redis_kit.cache.signals import report
+from flask_redis_kit.cache.storability import LATE_COOKIE, SESSION, Refusal, refusal
+from flask_redis_kit.core.exchange import Exchange, Outcome
+from flask_redis_kit.core.session_watch import session_accessed
+
+
+class Ending:
+    """The end of one turn at a route. Made before the view is called.
+
+    What is stored is what the view returned. Whether it is, is decided in the end: the session may
+    be read, and a cookie set, by what comes after the view.
+    """
+
+    __slots__ = ("_covered", "_engine", "_pages", "_request", "_turn")
+
+    def __init__(self, engine: CacheEngine, pages: Pages, request: Request, turn: Turn) -> None:
+        self._engine = engine
+        self._pages = pages
+        self._request = request
+        self._turn = turn
+        # a function in `vary` has told users apart only if somebody has read who it is by now
+        variants = pages.variants
+        named = bool(variants.factors) and session_accessed()
+        self._covered = pages.options.public or named or "cookie" in variants.names
+
+    def keep(self, response: Response) -> None:
+        """Leave the store for the last trip, or the end of the lease if there is nothing to store.
+
+        Completes the response: its length, ``ETag``, ``Vary``, ``Cache-Status``, 304.
+        """
+        stale = self._turn.stale is not None
+        if self._turn.token is None:
+            self._say(response, answer.computed(stale=stale, stored=False))
+            answer.meet_conditions(response, self._request)
+            return
+        storing, why = self._storing(response)
+        if storing is None:
+            self.abandon()
+            reason = None if why is None else why.reason
+            if why is not None:
+                self._pages.refused(self._engine, self._request, why)
+            self._say(response, answer.computed(stale=stale, stored=False, reason=reason))
+            return
+        self._defer(storing, response)
+        self._say(response, answer.computed(stale=stale, stored=True))
+        answer.meet_conditions(response, self._request)
+
+    def abandon(self) -> None:
+        """Give the lease back, in the last trip."""
+        self._end(self._engine.flights.releasing(self._turn))
+
+    def _storing(self, response: Response) -> tuple[Exchange[Committed] | None, Refusal | None]:
+        pages, engine = self._pages, self._engine
+        why = refusal(response, self._request, pages.options, pages.variants)
+        if why is None:
+            why = self._later(response)
+        if why is not None:
+            return None, why
+        for title in pages.variants.titles:
+            response.vary.add(title)
+        if pages.variants.personal:
+            response.headers.setdefault("Cache-Control", answer.PERSONAL)
+        payload = engine.encoded(
+            representation.taken(response),
+            f"Route {self._request.endpoint!r}",
+            pages.options.codec,
+        )
+        if payload is None:
+            return None, None
+        lifetime = pages.recipe.lifetime(engine)
+        return engine.flights.storing(self._turn, payload, lifetime), None
+
+    def _later(self, response: Response) -> Refusal | None:
+        """What may forbid to store only after the view has returned."""
+        if self._covered:
+            return None
+        if session_accessed():
+            return SESSION
+        return LATE_COOKIE if "Set-Cookie" in response.headers else None
+
+    def _defer(self, storing: Exchange[Committed], response: Response) -> None:
+        verdict: list[Refusal | None] = []  # once it is made
+
+        def refused() -> bool:
+            if not verdict:
+                why = self._later(response)
+                verdict.append(why)
+                if why is not None:
+                    self._pages.refused(self._engine, self._request, why)
+            return verdict[0] is not None
+
+        self._end(storing, when=lambda: not refused())
+        self._end(self._engine.flights.releasing(self._turn), when=refused)
+
+    def _end(self, exchange: Exchange[Any] | None, when: Callable[[], bool] | None = None) -> None:
+        def done(outcome: Outcome[Any]) -> None:
+            if outcome.error is not None:
+                self._engine.notices.failure("storing", outcome.error)
+                report(self._engine, self._turn.call.subject, "refused", "failure")
+
+        if exchange is not None:
+            self._engine.context.defer(exchange, done=done, when=when)
+
+    def _say(self, response: Response, what: str) -> None:
+        answer.mark(response, self._engine.context.keys.namespace, what)

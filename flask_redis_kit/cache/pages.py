@@ -1,0 +1,150 @@
+"""The pages of one decorated view: what tells them apart, and what they hang on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flask import Request
+
+from flask_redis_kit.cache import address
+from flask_redis_kit.cache.body import canonical_body
+from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.flight import Call
+from flask_redis_kit.cache.identity import Digest, Namer, material
+from flask_redis_kit.cache.identity import plain as are_plain
+from flask_redis_kit.cache.options import SAFE_METHODS
+from flask_redis_kit.cache.query import canonical_query
+from flask_redis_kit.cache.recipe import Recipe
+from flask_redis_kit.cache.signals import report
+from flask_redis_kit.cache.storability import BODY, QUERY, VARY, Refusal
+from flask_redis_kit.cache.tags import member
+from flask_redis_kit.cache.variants import Variants
+
+PAGES = "__redis_kit_pages__"
+"""Where a decorated function has its ``Pages``."""
+_MOST_KNOWN = 512
+_arguments = Namer("arguments")
+
+
+class Arguments(NamedTuple):
+    """What a view was called with. ``instance`` is the ``self`` of a class's method, or nothing."""
+
+    instance: tuple[Any, ...]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def tag_of_request(endpoint: str, arguments: Mapping[str, Any]) -> bytes:
+    """The tag of the requests at an endpoint with these arguments of its URL."""
+    return member("a", _arguments.digest({"endpoint": endpoint, **arguments}, endpoint).text)
+
+
+class Pages:
+    """How the responses of one decorated view are keyed and tagged. No state of an application."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        options = recipe.options
+        self.recipe = recipe
+        self.options = options
+        self.variants = Variants(options.vary)
+        self.subject = options.key_prefix or recipe.about
+        self.plannable = not (self.variants.factors or options.key or options.body_key)
+        """Whether a page can be known ahead of the view's place: no function of the user's runs."""
+        self._by_path = options.key is None and not options.ignore
+        self._known: dict[bytes, Call] = {}  # of a pure function: its latest results
+        self._repeats = are_plain(recipe.defaults.values())
+
+    def page(self, request: Request, given: Arguments) -> Call | Refusal:
+        """The page that a request asks for. ``TypeError`` for arguments without identity."""
+        options = self.options
+        query = canonical_query(request.query_string, options.query)
+        if query is None:
+            return QUERY
+        key: dict[str, Any] = {
+            "scheme": request.scheme,
+            "host": request.host,
+            "root": request.root_path,
+            "endpoint": request.endpoint,
+            "query": query,
+        }
+        if options.body_key and request.method not in SAFE_METHODS:
+            body = canonical_body(request)
+            if body is None:
+                return BODY
+            key |= {"method": request.method, "type": body[0], "body": body[1]}
+        if not self.variants.add_to(key, request.environ):
+            return VARY
+        by_path = self._by_path or self._incomplete(request, given)
+        self._add_arguments(key, request, given, by_path=by_path)
+        told = material(key, self.recipe.about)
+        call = self._known.get(told)
+        if call is None:
+            call = self._call(told, request, given, query if by_path else None)
+        return call
+
+    def _incomplete(self, request: Request, given: Arguments) -> bool:
+        """Whether an argument of the URL was taken out on the way, so that only the path has it."""
+        rule = request.url_rule
+        return rule is not None and not rule.arguments <= given.kwargs.keys()
+
+    def _add_arguments(
+        self, key: dict[str, Any], request: Request, given: Arguments, *, by_path: bool
+    ) -> None:
+        options = self.options
+        if by_path:
+            key["path"] = request.path  # which may say more than the arguments
+        elif request.url_rule is not None:
+            key["rule"] = request.url_rule.rule
+        if options.key is not None:
+            key["key"] = options.key(*given.instance, *given.args, **given.kwargs)
+            return
+        for name in sorted(given.kwargs):
+            if name not in options.ignore:
+                key[f"argument:{name}"] = given.kwargs[name]
+        for n, value in enumerate(given.args):
+            key[f"position:{n}"] = value
+
+    def _call(self, told: bytes, request: Request, given: Arguments, query: str | None) -> Call:
+        recipe = self.recipe
+        if query is None:
+            tags: tuple[bytes, ...] = (address.ANY,)
+        else:
+            tags = address.tags_of_page(request.root_path, request.path, query, self.options.query)
+        same = self.same_call(given)
+        if same is not None:
+            tags += (member("c", same.text),)
+        as_requested = not given.args and given.kwargs == request.view_args
+        if same is None or not as_requested:
+            tags += (tag_of_request(request.endpoint or "", request.view_args or {}),)
+        digest = recipe.routes.digest_of(told)
+        if given.args:
+            call = recipe.tagged(digest, recipe.bound((*given.instance, *given.args), given.kwargs))
+        else:
+            call = recipe.tagged(digest, {**recipe.defaults, **given.kwargs})
+        call = call._replace(tags=(*call.tags, *tags), subject=self.subject)
+        if as_requested and self._by_path and self._repeats and told.startswith(b"s"):
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[told] = call
+        return call
+
+    def same_call(self, given: Arguments) -> Digest | None:
+        """The digest of the function's call with these arguments, whoever's method it is.
+
+        None if one of them has no identity, or some are missing.
+        """
+        recipe = self.recipe
+        instance = (None,) if given.instance else ()
+        try:
+            return recipe.digest(recipe.bound((*instance, *given.args), given.kwargs))
+        except TypeError:
+            return None
+
+    def refused(self, engine: CacheEngine, request: Request, why: Refusal) -> None:
+        """Count a response that was not stored, and warn of it once per endpoint."""
+        report(engine, self.subject, "refused", why.reason)
+        if why.warning is not None:
+            about = ("route", request.endpoint, why.reason)
+            message = "The route %r is not cached: %s"
+            engine.notices.once(about, message, request.endpoint, why.warning)

@@ -1,0 +1,69 @@
+"""What is stored of a response: status, headers, body, and what a hit must know of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response
+from werkzeug.datastructures import Headers
+
+from flask_redis_kit.cache.storability import is_permitted
+from flask_redis_kit.core.errors import CodecError
+
+OWN_FRESHNESS = 1
+"""The view said itself how long others may keep the response."""
+PERMITTED = 2
+"""The view said that everyone may have it, even if a request says who asks."""
+
+# those of one connection or one answer: RFC 9110, 7.6.1, RFC 9111, 3.1
+_NOT_STORED = frozenset(
+    {
+        "age",
+        "cache-status",
+        "connection",
+        "date",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+Stored = list[Any]
+
+
+def taken(response: Response) -> Stored:
+    """What to store of a response; gives it a length, and an ``ETag`` if it has none."""
+    body = response.get_data()
+    response.set_data(body)
+    response.add_etag()
+    flags = 0
+    if "Cache-Control" in response.headers or "Expires" in response.headers:
+        flags |= OWN_FRESHNESS
+        flags |= PERMITTED * is_permitted(response)
+    headers = [
+        [name, value] for name, value in response.headers if name.lower() not in _NOT_STORED
+    ]
+    return [response.status, headers, body, flags]
+
+
+class Representation:
+    """A response made from what is stored: a new one for each request, nothing is shared."""
+
+    __slots__ = ("is_permitted", "response", "says_freshness")
+
+    def __init__(self, app: Flask, stored: Any) -> None:
+        try:
+            status, headers, body, flags = stored
+            # the body in a list, or its length would be set again
+            self.response: Response = app.response_class(
+                [body], status=status, headers=Headers(headers)
+            )
+            self.says_freshness = bool(flags & OWN_FRESHNESS)
+            self.is_permitted = bool(flags & PERMITTED)
+        except (TypeError, ValueError) as error:
+            raise CodecError(f"It is no response: {error}") from error

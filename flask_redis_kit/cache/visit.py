@@ -1,0 +1,225 @@
+"""One request at a cached route: from the page it asks for to its answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Request, Response, got_request_exception
+from werkzeug.exceptions import HTTPException
+
+from flask_redis_kit.cache import answer
+from flask_redis_kit.cache.ending import Ending
+from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.entry import Look
+from flask_redis_kit.cache.flight import Call, Hit, Turn
+from flask_redis_kit.cache.flow import COMPUTE, Flow
+from flask_redis_kit.cache.memory import notes_of
+from flask_redis_kit.cache.pages import Arguments, Pages
+from flask_redis_kit.cache.representation import Representation
+from flask_redis_kit.cache.serializer import decoder
+from flask_redis_kit.cache.signals import report
+from flask_redis_kit.cache.storability import (
+    AUTHORIZATION,
+    SESSION,
+    Refusal,
+    is_permitted,
+    needs_permission,
+)
+from flask_redis_kit.core.failure import FAILURES
+from flask_redis_kit.core.request import RequestBatch
+from flask_redis_kit.core.session_watch import session_accessed
+
+
+class Visit:
+    """One request at a cached route. Made for a plan, and made anew at the view's place."""
+
+    __slots__ = ("batch", "engine", "given", "pages", "request", "wrapper")
+
+    def __init__(
+        self,
+        engine: CacheEngine,
+        pages: Pages,
+        wrapper: object,
+        batch: RequestBatch,
+        request: Request,
+    ) -> None:
+        self.engine = engine
+        self.pages = pages
+        self.wrapper = wrapper
+        self.batch = batch
+        self.request = request
+        instance = (None,) if self._is_method() else ()
+        self.given = Arguments(instance, (), request.view_args or {})
+
+    def plan(self) -> None:
+        """Let the READ go along with whatever this request sends first."""
+        notes, pages = notes_of(self.batch), self.pages
+        if self.wrapper in notes.planned or not pages.plannable:
+            return
+        if self.request.method not in pages.options.methods or self._barred() is not None:
+            return
+        page = pages.page(self.request, self.given)
+        if isinstance(page, Call):
+            notes.planned[self.wrapper] = page
+            reading = self.engine.flights.reading(page)
+            self.batch.plan(self.wrapper, self.engine.context.wire, reading)
+
+    def flow(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Flow[Any]:
+        """The response, from the cache or from the view."""
+        if self.request.method not in self.pages.options.methods:
+            return (yield COMPUTE)
+        page, ahead = self._page(args, kwargs)
+        if isinstance(page, Refusal):
+            return (yield from self._bypass(page))
+        found = yield from self._find(page, ahead)
+        if isinstance(found, Turn):
+            return (yield from self._compute(found))
+        if self._needs_permission() and not found.value.is_permitted:
+            return (yield from self._bypass(AUTHORIZATION))
+        return self._served(found)
+
+    # finding
+
+    def _is_method(self) -> bool:
+        """Whether what is decorated is a method of the view's class, and gets an instance of it."""
+        view = self.engine.context.app.view_functions.get(self.request.endpoint or "")
+        view_class = getattr(view, "view_class", None)
+        if view_class is None:
+            return False
+        name = self.request.method.lower()
+        method = getattr(view_class, name, None)
+        if method is None and name == "head":
+            method = getattr(view_class, "get", None)
+        while method is not None and method is not self.wrapper:
+            method = getattr(method, "__wrapped__", None)
+        return method is not None
+
+    def _page(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Call | Refusal, Callable[[], Look] | None]:
+        """What to look up, and the READ that was sent ahead for it."""
+        planned: dict[object, Call | None] = notes_of(self.batch).planned
+        page = planned.get(self.wrapper)
+        planned[self.wrapper] = None
+        pending = self.batch.planned(self.wrapper)
+        at = len(self.given.instance)
+        as_planned = len(args) == at and kwargs == self.given.kwargs
+        self.given = Arguments(args[:at], args[at:], kwargs)
+        barred = self._barred()
+        if barred is not None:
+            return barred, None
+        if page is None or not as_planned:
+            return self.pages.page(self.request, self.given), None
+        return page, None if pending is None else pending.result
+
+    def _barred(self) -> Refusal | None:
+        """Why this request must get an answer of its own."""
+        if self._needs_permission() and self.wrapper not in self.engine.permitted:
+            return AUTHORIZATION
+        variants = self.pages.variants
+        if self.pages.options.public or variants.personal or not session_accessed():
+            return None
+        return SESSION
+
+    def _needs_permission(self) -> bool:
+        return needs_permission(self.request, self.pages.options, self.pages.variants)
+
+    def _find(self, page: Call, ahead: Callable[[], Look] | None) -> Flow[Hit | Turn]:
+        flights = self.engine.flights
+        wait = self.pages.options.wait
+        if self.request.method != "HEAD":
+            return (yield from flights.obtain(page, self._decode, ahead, wait_seconds=wait))
+        # the answer to a HEAD may lack its body: it is served from the cache, but never stored
+        turn = Turn(page, self.engine.shards.place(page.digest))
+        try:
+            found = yield from flights.look(page, self._decode, ahead)
+        except FAILURES as error:
+            self.engine.notices.failure("reading", error)
+            return turn
+        if isinstance(found, Hit):
+            report(self.engine, page.subject, "hit" if found.fresh_ms > 0 else "stale")
+            return found
+        return turn
+
+    def _decode(self, payload: memoryview) -> Representation:
+        context = self.engine.context
+        decode = decoder(self.pages.options.codec or context.codec)
+        return Representation(context.app, decode(payload))
+
+    # answering
+
+    def _served(self, hit: Hit) -> Response:
+        response: Response = hit.value.response
+        answer.describe(response, hit, self.request, public=self.pages.options.public)
+        self._mark(response, answer.found(hit))
+        answer.meet_conditions(response, self.request)
+        return response
+
+    def _bypass(self, why: Refusal) -> Flow[Response]:
+        self.pages.refused(self.engine, self.request, why)
+        response = self._made((yield COMPUTE))
+        if why is AUTHORIZATION and is_permitted(response):
+            self.engine.permitted.add(self.wrapper)  # the next one is worth a look
+        self._mark(response, answer.bypassed(why.reason))
+        return response
+
+    def _compute(self, turn: Turn) -> Flow[Response]:
+        """The view's answer; or, if it fails, the old page within its grace."""
+        ending = Ending(self.engine, self.pages, self.request, turn)
+        try:
+            try:
+                response = self._made((yield COMPUTE))
+            except self.pages.options.exceptions as error:
+                response = self._handled(error)
+            if turn.stale is None or response.status_code < 500:
+                ending.keep(response)
+                return response
+            status = response.status_code
+        except BaseException as error:
+            ending.abandon()
+            status = _status(error)
+            if turn.stale is None or status < 500:
+                raise
+            self._tell(error)
+        else:
+            ending.abandon()
+        return self._rescued(turn, status)
+
+    def _rescued(self, turn: Turn, status: int) -> Response:
+        stale = self.engine.flights.rescue(turn)
+        assert stale is not None  # noqa: S101  # _compute has seen to it
+        response: Response = stale.value.response
+        answer.describe(response, stale, self.request, public=self.pages.options.public)
+        self._mark(response, answer.rescued(stale, status))
+        answer.meet_conditions(response, self.request)
+        return response
+
+    def _made(self, returned: Any) -> Response:
+        return self.engine.context.app.make_response(returned)
+
+    def _handled(self, error: Exception) -> Response:
+        """The response that the application's handlers make of an exception to be kept."""
+        if type(error) not in self.pages.options.exceptions:
+            raise error
+        returned = self.engine.context.app.handle_user_exception(error)
+        if isinstance(returned, HTTPException):
+            returned = returned.get_response(self.request.environ)
+        return self._made(returned)
+
+    def _tell(self, error: BaseException) -> None:
+        """As Flask does with an exception that nobody handles: the page must not hide it."""
+        app = self.engine.context.app
+        got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+        app.log_exception(sys.exc_info())
+
+    def _mark(self, response: Response, what: str) -> None:
+        answer.mark(response, self.engine.context.keys.namespace, what)
+
+
+def _status(error: BaseException) -> int:
+    """The status that an exception stands for; 0 for what ends a request, or the process."""
+    if isinstance(error, HTTPException):
+        return error.code or 200  # it carries a response of its own
+    return 500 if isinstance(error, Exception) else 0
