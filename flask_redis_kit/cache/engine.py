@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from flask_redis_kit.cache.claims import Claims
 from flask_redis_kit.cache.config import CacheConfig
-from flask_redis_kit.cache.flight import Flights
+from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.notices import Notices
-from flask_redis_kit.cache.payload import Payload, packed
-from flask_redis_kit.cache.serializer import Serializer, encoded
+from flask_redis_kit.cache.packing import Packing
+from flask_redis_kit.cache.payload import Payload
+from flask_redis_kit.cache.reading import Look
+from flask_redis_kit.cache.serializer import Serializer
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.cache.values import Values
-from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.feature import Context
 
 
@@ -28,15 +31,18 @@ class CacheEngine:
         self.context = context
         self.config = context.config
         self.shards = Shards(context.wire, context.keys)
-        self.notices = Notices()
+        self.notices = Notices(context.config.on_error)
         self.claims = Claims()
         self.views: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         """By cached function: whether it is a view of the application."""
         self.permitted: WeakSet[Any] = WeakSet()
         """Cached views that have said of a response that everyone may have it."""
-        self.flights = Flights(context.config, self.shards, self.notices)
-        self.invalidation = Invalidation(context, self.shards)
-        self.values = Values(context, self.shards, self.flights, self.invalidation, self.notices)
+        self.flights = Flights(context.config, self.shards, self.notices, partial(report, self))
+        self.invalidation = Invalidation(context, self.shards, self.notices)
+        self._packing = Packing(context, self.notices)
+        self.values = Values(
+            context, self.shards, self.flights, self.invalidation, self.notices, self._packing
+        )
         self._default_ttl_ms = milliseconds(context.config.default_ttl)
 
     @property
@@ -52,22 +58,29 @@ class CacheEngine:
         """Invalidate the value of one call, and of the routes that were this call."""
         self.invalidation.call(digest, about)
 
+    def hit(self, call: Call, decode: Decode) -> Hit | Callable[[], Look]:
+        """The fresh value of a call, if that can be told at a glance; one round trip.
+
+        Otherwise what ``flights.obtain`` takes as ``ahead``: the look that was made, or its error.
+        """
+        outcome = self.context.send_many((self.flights.reading(call),))[0]
+        if outcome.error is None:
+            hit = self.flights.at_a_glance(call, outcome.result(), decode)
+            if hit is not None:
+                return hit
+        return outcome.result
+
     def encoded(
-        self, value: object, about: str, codec: Serializer | None = None, flags: int = 0
+        self,
+        value: object,
+        about: str,
+        codec: Serializer | None = None,
+        flags: int = 0,
+        *,
+        subject: str | None = None,
     ) -> Payload | None:
-        """The payload of a value; None, with one warning per ``about``, if it can't be stored."""
-        try:
-            data = encoded(value, codec or self.context.codec)
-        except CodecError as error:
-            self.notices.once(("codec", about), "%s: its result is not cached. %s", about, error)
-            return None
-        if len(data) > self.config.max_bytes:
-            self.notices.once(
-                ("size", about),
-                "%s: a result of %d bytes is not cached: REDIS_CACHE_MAX_BYTES is %d.",
-                about,
-                len(data),
-                self.config.max_bytes,
-            )
-            return None
-        return packed(data, flags)
+        """The payload of a value; None, warned of once and counted, if it can't be stored.
+
+        ``about`` names the function in the warning; it is counted under ``subject``.
+        """
+        return self._packing.packed(value, about, codec, flags, subject=subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError
@@ -11,8 +12,10 @@ from flask_redis_kit.cache import log
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.errors import InvalidationError
 from flask_redis_kit.cache.identity import Digest
+from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.shards import FEATURE, Place, Shards
 from flask_redis_kit.cache.tags import member
+from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.exchange import Command, Exchange
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context
@@ -21,14 +24,16 @@ from flask_redis_kit.core.feature import Context
 class Invalidation:
     """Invalidates values of one application's cache: by tag, by key, all of them. Thread-safe.
 
-    Each call is one round trip however many values it concerns; it raises ``InvalidationError``
-    unless it has reached every shard.
+    Each call is one round trip however many values it concerns; unless it has reached every shard
+    it raises ``InvalidationError``, or logs it (``REDIS_CACHE_ON_INVALIDATION_ERROR``). ``soft``:
+    the values are stale from now on instead of invalid.
     """
 
-    def __init__(self, context: Context[CacheConfig], shards: Shards) -> None:
+    def __init__(self, context: Context[CacheConfig], shards: Shards, notices: Notices) -> None:
         self._context = context
         self._config = context.config
         self._shards = shards
+        self._notices = notices
 
     def call(self, digest: Digest, about: str) -> None:
         """Invalidate the value of one call, and of the routes that were this call."""
@@ -39,12 +44,17 @@ class Invalidation:
         alone = self._shards.count == 1
         self.send([self.forgetting(place, tags)] if alone else self.bumps(tags), (about,))
 
-    def tags(self, names: Sequence[str]) -> int:
+    def tags(self, names: Sequence[str], *, soft: bool = False) -> int:
         """Invalidate every value that has one of these tags; how many tags that were."""
         if not names or not self._config.enabled:
             return 0
-        self.send(self.of_tags(names), tuple(names))
+        self.send(self.of_tags(names, soft=soft), tuple(names))
         return len(names)
+
+    def prefix(self, key_prefix: str, *, soft: bool = False) -> None:
+        """Invalidate every value of the functions and routes with this ``key_prefix``."""
+        if self._config.enabled:
+            self.send(self.of_prefix(key_prefix, soft=soft), (f"{key_prefix}…",))
 
     def clear(self) -> None:
         """Make everything in this namespace a miss."""
@@ -53,19 +63,24 @@ class Invalidation:
 
     # as Exchanges
 
-    def of_tags(self, names: Sequence[str]) -> list[Exchange[bool]]:
+    def of_tags(self, names: Sequence[str], *, soft: bool = False) -> list[Exchange[bool]]:
         """``tags`` as Exchanges, one for each shard."""
-        return self.bumps([member("t", name) for name in names])
+        return self.bumps([member("t", name) for name in names], soft=soft)
+
+    def of_prefix(self, key_prefix: str, *, soft: bool = False) -> list[Exchange[bool]]:
+        """``prefix`` as Exchanges, one for each shard."""
+        return self.bumps([member("p", checked_prefix(key_prefix))], soft=soft)
 
     def of_all(self) -> list[Exchange[bool]]:
         """``clear`` as Exchanges, one for each shard."""
         return [_dropping(key) for key in self._shards.logs()]
 
-    def bumps(self, tags: Sequence[bytes]) -> list[Exchange[bool]]:
+    def bumps(self, tags: Sequence[bytes], *, soft: bool = False) -> list[Exchange[bool]]:
         """The invalidation of members of the log, in every shard."""
         limit = self._config.log_limit
+        bump = partial(log.bump_command, limit=limit, tags=tags, soft=soft)
         return [
-            Exchange(FEATURE, key, [log.bump_command(key, limit, tags)], bool, idempotent=True)
+            Exchange(FEATURE, key, [bump(key)], bool, idempotent=True)
             for key in self._shards.logs()
         ]
 
@@ -89,12 +104,29 @@ class Invalidation:
                 outcomes[n] = outcome
         for outcome in outcomes:
             if isinstance(outcome.error, FAILURES):
-                raise InvalidationError(
-                    f"{', '.join(map(repr, names)) or 'The cache'} could not be invalidated, so "
-                    f"old values may still be served: {outcome.error}",
-                    tags=names,
-                ) from outcome.error
+                return self._failed(names, outcome.error, len(outcomes))
         return [outcome.result() for outcome in outcomes]
+
+    def _failed(self, names: tuple[str, ...], cause: Exception, count: int) -> list[bool]:
+        shown = ", ".join(f"{name!r:.60}" for name in names[:10]) or "The cache"
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        error = InvalidationError(
+            f"{shown}{more} could not be invalidated, so old values may still be served: {cause}",
+            tags=names,
+        )
+        if self._config.on_invalidation_error == "raise":
+            raise error from cause
+        self._notices.not_invalidated(error)
+        return [False] * count
+
+
+def checked_prefix(key_prefix: object) -> str:
+    """A prefix to invalidate by; ``TypeError`` or ``ConfigError`` if it is none."""
+    if not isinstance(key_prefix, str):
+        raise TypeError(f"A key_prefix must be a string, not {key_prefix!r}.")
+    if not key_prefix:
+        raise ConfigError("A key_prefix can't be empty: kit.cache.clear() invalidates everything.")
+    return key_prefix
 
 
 def _dropping(key: str) -> Exchange[bool]:

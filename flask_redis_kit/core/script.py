@@ -17,24 +17,28 @@ Arg = str | bytes | int | float | memoryview
 class Script:
     """One Lua file of a package, e.g. ``Script("flask_redis_kit.ratelimit", "lua/acquire.lua")``.
 
+    ``prelude`` is a file with functions that several scripts use; it is sent before the script.
     Nothing is read before the first call. Instances are shared by all applications.
     """
 
-    __slots__ = ("__dict__", "filename", "package")
+    __slots__ = ("__dict__", "filename", "package", "prelude")
 
-    def __init__(self, package: str, filename: str) -> None:
+    def __init__(self, package: str, filename: str, *, prelude: str | None = None) -> None:
         self.package: Final = package
         self.filename: Final = filename
+        self.prelude: Final = prelude
 
     # No functools.cached_property: up to Python 3.11 it has one lock for all scripts, which a child
     # that is forked in that moment inherits for ever. Reading a file twice does no harm.
 
     @property
     def source(self) -> bytes:
-        """The text of the file."""
+        """The text of the file, after that of its prelude."""
         known: bytes | None = self.__dict__.get("source")
         if known is None:
-            known = files(self.package).joinpath(self.filename).read_bytes()
+            names = (self.filename,) if self.prelude is None else (self.prelude, self.filename)
+            texts = (files(self.package).joinpath(name).read_bytes() for name in names)
+            known = b"\n".join(texts)
             self.__dict__["source"] = known
         return known
 

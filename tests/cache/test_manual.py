@@ -11,7 +11,7 @@ from flask import Flask, copy_current_request_context
 
 from flask_redis_kit import CodecError, RedisKit
 from flask_redis_kit.cache.envelope import Epoch
-from flask_redis_kit.cache.memory import MissMemory
+from flask_redis_kit.cache.misses import MissMemory
 
 
 def test_what_is_set_is_there(kit: RedisKit, redis_client: redis.Redis) -> None:
@@ -105,11 +105,28 @@ def test_threads_of_one_request_do_not_take_each_others_misses(kit: RedisKit, ap
 
 def test_misses_remembered_outside_are_bounded() -> None:
     def program() -> None:
+        memory, digests = MissMemory(), [f"{n:x}"[::-1] + "-" for n in range(20_000)]
+        for n, digest in enumerate(digests):
+            memory.remember(None, digest, Epoch(1, n, 0))
+        assert memory.take(None, digests[-1]) == Epoch(1, 19_999, 0)
+        assert memory.take(None, digests[-1]) is None
+        assert sum(memory.take(None, digest) is not None for digest in digests) < 10_240
+
+    copy_context().run(program)
+
+
+def test_a_copied_context_changes_nothing_in_the_other_one() -> None:
+    def program() -> None:
         memory = MissMemory()
-        for n in range(500):
-            memory.remember(None, str(n), Epoch(1, n, 0))
-        assert memory.take(None, "499") == Epoch(1, 499, 0)
-        assert memory.take(None, "0") is None
+        memory.remember(None, "k", Epoch(1, 5, 0))
+
+        def other() -> None:
+            memory.remember(None, "k", Epoch(1, 9, 0))
+            assert memory.take(None, "k") == Epoch(1, 5, 0)
+            memory.refused(None, "k")
+
+        copy_context().run(other)
+        assert memory.take(None, "k") == Epoch(1, 5, 0)
 
     copy_context().run(program)
 
