@@ -63,6 +63,6 @@ def computed(*, stale: bool, stored: bool, reason: str | None = None) -> str:
 
 
 def meet_conditions(response: Response, request: Request) -> None:
-    """Answer a condition, such as a known ``ETag``; those hold for success only (RFC 9110, 13.2)."""
+    """Answer a condition, such as a known ``ETag``; for success only (RFC 9110, 13.2)."""
     if 200 <= response.status_code < 300 and not _CONDITIONS.isdisjoint(request.environ):
         response.make_conditional(request)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, ParamSpec, TypeVar, Unpack
 
+from flask_redis_kit.cache import rules
+from flask_redis_kit.cache.address import tags_of_url
 from flask_redis_kit.cache.by_hand import ByHand
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.decorator import Cached, decorator
@@ -63,6 +65,31 @@ class CacheFeature(ByHand):
         As ``invalidate_tags``. Values by hand have no prefix: give them a tag.
         """
         self.engine().invalidation.prefix(key_prefix, soft=soft)
+
+    def invalidate_url(self, url: str, *, soft: bool = False) -> None:
+        """Invalidate the responses of routes at a URL: with a query, those to it; else to any.
+
+        ``url`` is a path, or a whole URL whose host doesn't matter: every host, ``vary=`` variant
+        and method is meant, and the path with or without the place the application is mounted at.
+        As ``invalidate_tags``; a response that is being computed isn't served either.
+        """
+        engine = self.engine()
+        tags = tags_of_url(url, rules.declared_queries(engine.context.app))
+        engine.invalidation.members(tags, url, soft=soft)
+
+    def invalidate_endpoint(
+        self, endpoint: str, /, *, soft: bool = False, **arguments: object
+    ) -> None:
+        """Invalidate the responses of an endpoint's routes to these arguments; or all of them.
+
+        ``invalidate_endpoint("product", product_id=7)``: whatever the query, host and variant. All
+        of the endpoint's are invalidated if arguments of its URLs are left out, or if a
+        ``url_value_preprocessor`` may change them. As ``invalidate_tags``. ``ConfigError`` if there
+        is no such endpoint, or none with these arguments, or it isn't cached.
+        """
+        engine = self.engine()
+        tags = rules.tags_of_endpoint(engine.context.app, endpoint, arguments)
+        engine.invalidation.members(tags, endpoint, soft=soft)
 
     def clear(self) -> None:
         """Make everything in the application's namespace a miss. One round trip.

@@ -56,6 +56,11 @@ class Invalidation:
         if self._config.enabled:
             self.send(self.of_prefix(key_prefix, soft=soft), (f"{key_prefix}…",))
 
+    def members(self, members: Sequence[bytes], about: str, *, soft: bool = False) -> None:
+        """Invalidate every value that hangs on one of these members of the log."""
+        if self._config.enabled:
+            self.send(self.bumps(members, soft=soft), (about,))
+
     def clear(self) -> None:
         """Make everything in this namespace a miss."""
         if self._config.enabled:

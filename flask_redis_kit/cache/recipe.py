@@ -12,14 +12,12 @@ from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.freshness import Lifetime
-from flask_redis_kit.cache.identity import Digest, Namer, material
-from flask_redis_kit.cache.identity import plain as are_plain
+from flask_redis_kit.cache.identity import Digest, Namer
 from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.session_watch import SessionWatch
 
-_MOST_VISITS = 512
 _SESSION = (
     "%s: its result is not cached, as it reads the session and so may be one user's. Give it what "
     "it needs, such as the user's id, as an argument; if it is the same for everyone, say "
@@ -59,12 +57,12 @@ class Recipe:
         self._ambiguous = is_ambiguous(function)
         self._calls = Namer("fn", "prefix" if key_prefix is not None else "module", *known_as)
         self.routes = Namer("route", "prefix" if key_prefix is not None else "module", *known_as)
-        implicit = [member("f", ":".join(known_as))]
+        self.function_tag = member("f", ":".join(known_as))
+        """On this hang all its results."""
+        implicit = [self.function_tag]
         if key_prefix is not None:
             implicit.append(member("p", key_prefix))
         self._implicit = tuple(implicit)
-        self._visits: dict[bytes, Call] = {}  # of a pure function: the latest calls of a route
-        self._visits_repeat = are_plain(self.defaults.values())
 
     def _named(self, kind: Any) -> str | None:
         found = (each.name for each in self._signature.parameters.values() if each.kind is kind)
@@ -89,32 +87,10 @@ class Recipe:
         """The digest of a call; ``TypeError`` names an argument without identity."""
         return self._calls.digest(arguments, self.about)
 
-    def digest_of_call(self, kwargs: Mapping[str, Any]) -> Digest | None:
-        """The digest of the plain call with these keywords; None for a method, which has none."""
-        try:
-            return self.digest(self.bound((), kwargs))
-        except TypeError:
-            return None
-
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         """A call of the plain function."""
         arguments = self.bound(args, kwargs)
         return self.tagged(self.digest(arguments), arguments)
-
-    def call_of_route(self, key: Mapping[str, Any], arguments: Mapping[str, Any]) -> Call:
-        """The call of a view whose response ``key`` stands for; ``arguments`` are in it."""
-        told = material(key, self.about)
-        call = self._visits.get(told)
-        if call is not None:
-            return call
-        same = self.digest_of_call(arguments)
-        more = () if same is None else (member("c", same.text),)
-        call = self.tagged(self.routes.digest_of(told), {**self.defaults, **arguments}, *more)
-        if self._visits_repeat and are_plain(arguments.values()):
-            if len(self._visits) >= _MOST_VISITS:
-                self._visits.clear()
-            self._visits[told] = call
-        return call
 
     def tagged(self, digest: Digest, arguments: Mapping[str, Any], *more: bytes) -> Call:
         """A call with this digest, and the tags that follow from its arguments."""
