@@ -11,7 +11,8 @@ from flask_redis_kit.core.request import RequestBatch
 
 _BUCKETS = 64
 _PER_BUCKET = 160
-_NEVER = Epoch(0.0, 0.0, 0.0)  # of no log: nonces are odd
+NEVER = Epoch(0.0, 0.0, 0.0)  # of no log: nonces are odd
+"""No moment at all: what is stored as of it is refused."""
 
 Bucket = dict[tuple[object, str], tuple[Epoch, ...]]
 _outside: ContextVar[tuple[Bucket, ...]] = ContextVar(
@@ -69,11 +70,11 @@ class MissMemory:
 
 def _bucket(digest: str) -> Bucket:
     """A copy of the bucket that a digest belongs to."""
-    return dict(_outside.get()[ord(digest[0]) % _BUCKETS])
+    return dict(_outside.get()[hash(digest) % _BUCKETS])
 
 
 def _replace(digest: str, bucket: Bucket) -> None:
-    at = ord(digest[0]) % _BUCKETS
+    at = hash(digest) % _BUCKETS
     buckets = _outside.get()
     _outside.set((*buckets[:at], bucket, *buckets[at + 1 :]))
 
@@ -81,5 +82,5 @@ def _replace(digest: str, bucket: Bucket) -> None:
 def _oldest(epochs: Iterable[Epoch]) -> Epoch | None:
     seen = set(epochs)
     if len({epoch.nonce for epoch in seen}) > 1:
-        return _NEVER
+        return NEVER
     return min(seen, key=lambda epoch: epoch.seq, default=None)

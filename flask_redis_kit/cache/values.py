@@ -15,7 +15,7 @@ from flask_redis_kit.cache.flow import Flow, computed, run, without_compute
 from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.invalidation import Invalidation
-from flask_redis_kit.cache.misses import MissMemory
+from flask_redis_kit.cache.misses import NEVER, MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.packing import Packing
 from flask_redis_kit.cache.payload import Payload, packed
@@ -114,7 +114,7 @@ class Values:
                 return hit.value
             self._remember([seen])
         except FAILURES as error:
-            self._notices.failure("reading", error)
+            self._failed([call], error)
         return default
 
     def get_many(self, keys: Iterable[str], codec: Serializer | None = None) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Values:
         try:
             for key, outcome in zip(calls, outcomes, strict=True):
                 if isinstance(outcome.error, FAILURES):
-                    self._notices.failure("reading", outcome.error)
+                    self._failed([calls[key]], outcome.error)
                     continue
                 seen = outcome.result()
                 hit = self._accepted(seen, stale=False)
@@ -139,7 +139,7 @@ class Values:
                     found[key] = hit.value
             self._remember(missed)
         except FAILURES as error:
-            self._notices.failure("reading", error)
+            self._failed([seen.call for seen in missed], error)
         return found
 
     def has(self, key: str) -> bool:
@@ -179,6 +179,13 @@ class Values:
             known = logs[shard] if epoch is None else epoch
             if known is not None:
                 self._misses.remember(batch, call.digest.text, known)
+
+    def _failed(self, calls: Iterable[Call], error: Exception) -> None:
+        """A look failed, so nobody knows as of when the value is that ``set`` brings next."""
+        batch = self.context.batch()
+        for call in calls:
+            self._misses.remember(batch, call.digest.text, NEVER)
+        self._notices.failure("reading", error)
 
     def computing(self, key: str, terms: Terms) -> Flow[Any]:
         """The value, or what computing it gives, which is stored."""

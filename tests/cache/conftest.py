@@ -49,6 +49,10 @@ def warmed(kit: RedisKit) -> RedisKit:
     """``kit``, on a server that knows the scripts and has a log."""
     kit.cache.invalidate_tags("warm")
     kit.cache.set("warm", 1)
+    kit.cache.add("warm", 1)
+    kit.cache.touch("warm", 1)
+    kit.cache.has("warm")
+    kit.cache.incr("warm")
     kit.cache.cache_result("warm")(lambda: None)()
     with pytest.raises(ZeroDivisionError):
         kit.cache.cache_result("fails")(lambda: 1 // 0)()

@@ -138,3 +138,18 @@ def test_tags_may_change_from_one_set_to_the_next(kit: RedisKit) -> None:
     assert kit.cache.get("k") == 2
     kit.cache.invalidate_tags("b")
     assert kit.cache.get("k") is None
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_get_that_failed_lets_no_older_value_be_set(
+    kit: RedisKit, redis_client: redis.Redis, many: bool
+) -> None:
+    """Nobody knows as of when a value is that was computed after a look that failed."""
+    redis_client.config_set("maxmemory", 1)  # a log can't be made
+    try:
+        assert (kit.cache.get_many(["k"]) if many else kit.cache.get("k")) in ({}, None)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    kit.cache.invalidate_tags("t")  # after it was computed
+    assert kit.cache.set("k", "older", tags=["t"]) is False
+    assert kit.cache.set("k", "newer", tags=["t"]) is True

@@ -12,11 +12,14 @@ local header = found(value, log)
 local number = 0
 if header then
   local payload = redis.call('GETRANGE', value, header.length, -1)
-  local version, kind = string.byte(payload, 1, 2)
+  local version, kind, first = string.byte(payload, 1, 3)
   -- the codec's version, then what msgpack writes before a whole number
   local whole = kind and (kind < 0x80 or kind > 0xdf or (kind > 0xcb and kind < 0xd4))
   if header.flags ~= 0 or version ~= 1 or not whole then
     return 0
+  end
+  if kind == 0xcf and first > 0x1f then
+    return 1 -- unsigned, of 54 bits or more: Lua would take the largest ones for negative
   end
   number = cmsgpack.unpack(string.sub(payload, 2))
 end
