@@ -137,17 +137,25 @@ class Wire:
         self, exchanges: Sequence[Exchange[Any]], tally: Tally | None
     ) -> tuple[list[Outcome[Any]], ServerUnavailable | None]:
         breaker = self.connector.breaker
+        commands: Sequence[Command]
+        if len(exchanges) == 1:
+            commands = exchanges[0].commands
+        else:
+            commands = [c for exchange in exchanges for c in exchange.commands]
         try:
-            replies = self._trip([c for exchange in exchanges for c in exchange.commands], tally)
-            for _ in range(_REPEATS):
-                if not self._repeat_refused(exchanges, replies, tally):
-                    break
+            replies = self._trip(commands, tally)
+            if any([isinstance(reply, Exception) for reply in replies]):  # noqa: C419  # of few, faster
+                for _ in range(_REPEATS):
+                    if not self._repeat_refused(exchanges, replies, tally):
+                        break
         except ServerError as error:
             if isinstance(error, ServerUnavailable) and not isinstance(error, PoolExhausted):
                 breaker.failed(error)
             broken = error if isinstance(error, ServerUnavailable) else None
             return [Outcome(error=error) for _ in exchanges], broken
         breaker.succeeded()
+        if len(exchanges) == 1:
+            return [exchanges[0].outcome(replies)], None
         outcomes: list[Outcome[Any]] = []
         start = 0
         for exchange in exchanges:
