@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 PERMANENT: Final = "_permanent"
 """The field of ``session.permanent``, named as Flask names it."""
-IDENTITY: Final = ("_user_id", "user_id")
-"""The fields that say who the user is: a change of one is a login or a logout."""
 
 _PERMANENT = PERMANENT.encode()
-_IDENTITY = tuple(name.encode() for name in IDENTITY)
 
 
 class Changes(NamedTuple):
@@ -19,14 +17,16 @@ class Changes(NamedTuple):
     changed: dict[bytes, bytes]
     removed: list[bytes]
 
-    @property
-    def identity(self) -> bool:
-        """Whether this is another user than before, or none any more."""
+    def concern(self, names: Iterable[str]) -> bool:
+        """Whether one of these fields is among them."""
         if not (self.changed or self.removed):
             return False
-        return any(name in self.changed or name in self.removed for name in _IDENTITY)
+        return any(n in self.changed or n in self.removed for n in map(str.encode, names))
 
     @property
     def permanence(self) -> bool:
         """Whether ``permanent`` changed."""
         return _PERMANENT in self.changed or _PERMANENT in self.removed
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.removed)

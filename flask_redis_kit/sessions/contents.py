@@ -1,32 +1,26 @@
-"""What one request sees of a session, and what it changed.
-
-Fields are decoded when they are first used. A change is found by encoding what the request used and
-comparing it with the bytes that were loaded: that sees ``session["cart"].append(…)``, and sees that
-an equal value is no change.
-"""
+"""What one request sees of a session, and what it wants to become of it."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.sessions.changes import IDENTITY, PERMANENT, Changes
+from flask_redis_kit.sessions.changes import PERMANENT, Changes
+from flask_redis_kit.sessions.config import SessionsConfig
+from flask_redis_kit.sessions.fields import Fields, checked_key
 from flask_redis_kit.sessions.ids import new_id
-from flask_redis_kit.sessions.store import NOTHING, Loaded
+from flask_redis_kit.sessions.record import LIFE, NOTHING, Loaded
 
 log = logging.getLogger("flask_redis_kit.sessions")
 
-_ENCODED: Final[Any] = object()  # stands for a value that was not decoded yet
-_IMMUTABLE: Final = frozenset({str, bytes, int, float, bool, type(None)})
-
 
 class Contents:
-    """The fields of one session in one request. Thread-safe; loads when it has to.
+    """One session in one request. Thread-safe; loads when it has to.
 
     ``origin``   the id that the request brought; None: no usable one.
     ``load``     fetches what is stored under it.
@@ -39,9 +33,10 @@ class Contents:
         origin: str | None = None,
         load: Callable[[], Loaded] = lambda: NOTHING,
         report: Callable[[str, CodecError], None] = lambda _, __: None,
+        config: SessionsConfig = SessionsConfig(),  # noqa: B008  # it is frozen
     ) -> None:
         self.origin = origin
-        self.loaded: Loaded | None = NOTHING if origin is None else None
+        self.lock = threading.RLock()
         self.used = False
         """Read or written by the request."""
         self.written = False
@@ -49,64 +44,65 @@ class Contents:
         """The user set ``modified`` himself."""
         self.ended = False
         """The session of ``origin`` is to end, whatever it holds."""
+        self.ending = NOTHING
+        """What is known of the session that is to end."""
         self.rotated = False
         self.saved = False
+        self.degraded = False
+        """It could not be read, and counts as empty."""
+        self._config = config
         self._codec = codec
         self._load = load
         self._report = report
-        self._lock = threading.RLock()
-        self._values: dict[str, Any] = {}
-        self._assigned: set[str] = set()
-        self._unreadable: set[str] = set()
         self._wish: bool | None = None
+        self._life: float | None = None
+        self._life_is_wished = False
         self._sid = origin
+        self.loaded: Loaded | None = None
+        self.fields = Fields(codec, {}, report)
+        if origin is None:
+            self.loaded = NOTHING
 
     # the request's side
 
     def __getitem__(self, key: str) -> Any:
-        with self._lock:
-            value = self._use()[key]
-            return self._decoded(key) if value is _ENCODED else value
+        with self.lock:
+            return self._use()[key]
 
     def __setitem__(self, key: str, value: object) -> None:
         checked_key(key)
-        with self._lock:
+        with self.lock:
             self._use()[key] = value
-            self._assigned.add(key)
             self._wrote()
 
     def __delitem__(self, key: str) -> None:
-        with self._lock:
-            self[key]  # what can't be decoded is not there
-            del self._values[key]
-            self._assigned.discard(key)
+        with self.lock:
+            del self._use()[key]
             self._wrote()
 
     def keys(self) -> list[str]:
         """The fields that are there and readable."""
-        with self._lock:
-            for key, value in list(self._use().items()):
-                if value is _ENCODED:
-                    self._try_decoding(key)
-            return list(self._values)
+        with self.lock:
+            return self._use().keys()
 
     def clear(self) -> None:
         """End this session without loading it; what is set from now on begins another one."""
-        with self._lock:
+        with self.lock:
+            if self.loaded is not None and self.loaded.incarnation is None and not self.degraded:
+                if not self.ended:
+                    self.origin = None  # known to be nowhere
+            elif self.loaded is not None:
+                self.ending = self.loaded
             self.ended = self.used = True
             self.rotated = False
-            if self.loaded is not None and self.loaded.incarnation is None:
-                self.origin = None  # known to be nowhere
-            self.loaded = NOTHING
-            self._values = {}
-            self._assigned = set()
-            self._unreadable = set()
             self._wish = self._sid = None
+            self._become(NOTHING)
+            self._life, self._life_is_wished = None, False
             self._wrote()
 
     def regenerate(self) -> None:
         """Move what is there to a new id."""
-        with self._lock:
+        with self.lock:
             self._use()
             if self.stored:
                 self.rotated = True
@@ -116,88 +112,79 @@ class Contents:
     @property
     def stored(self) -> bool:
         """Whether the server holds this session; loads it."""
-        with self._lock:
+        with self.lock:
             self._use()
             return self.loaded_now.incarnation is not None
 
     @property
     def sid(self) -> str:
         """The id it has, or will have when it is saved."""
-        with self._lock:
+        with self.lock:
             if self._sid is None:
-                self._sid = new_id()
+                self._sid = new_id(self._config.id_length)
             return self._sid
 
     @property
     def permanent(self) -> bool:
         """Whether the cookie outlives the browser."""
-        with self._lock:
+        with self.lock:
             if self._wish is not None:
                 return self._wish
-            try:
-                return bool(self[PERMANENT])
-            except KeyError:
-                return False
+            self._use()
+            return self._permanent_now()
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
         """Remembered until something else needs the session: many set it on every request."""
-        with self._lock:
+        with self.lock:
             self._wish = bool(value)
             if self.loaded is not None:
                 self._grant()
+
+    def set_life(self, seconds: float | None) -> None:
+        """How long it is to live without being used; None: as the application says."""
+        with self.lock:
+            self._life, self._life_is_wished = seconds, True
+            self._wrote()
 
     # the saving side
 
     def ready(self) -> bool:
         """Whether there may be something to save. Loads for a mere ``permanent = …``."""
-        with self._lock:
-            if self.loaded is None and (self.forced or self._wish is not None):
+        with self.lock:
+            wished = self.forced or self._wish is not None or self._life_is_wished
+            if self.loaded is None and wished:
                 try:
                     self._use()
                 except FAILURES as error:
-                    log.warning("session.permanent or modified = … is lost: %s", error)
+                    log.warning("session.permanent, modified or set_expiry is lost: %s", error)
                     return False
             return self.used or self.written
 
     def changes(self) -> Changes:
         """What is different from what was loaded. ``CodecError`` names the field at fault."""
-        with self._lock:
-            before = self.loaded_now.fields
-            changed: dict[bytes, bytes] = {}
-            for key, value in self._values.items():
-                if value is _ENCODED or (type(value) in _IMMUTABLE and key not in self._assigned):
-                    continue
-                data = self._encoded(key, value)
-                if before.get(key) != data:
-                    changed[key.encode()] = data
-            if not self.written:
-                return Changes(changed, [])
-            gone = before.keys() - self._values.keys() - self._unreadable
-            removed = [key.encode() for key in before if key in gone]
-            return Changes(changed, removed)
+        with self.lock:
+            if self.loaded_now.incarnation is None and not self.empty:
+                self._permanent_by_default()
+            return self.fields.changes(removals=self.written)
 
-    def fields(self, changes: Changes) -> dict[bytes, bytes]:
-        """All fields, encoded: for a session that gets a new id."""
-        before = {key.encode(): data for key, data in self.loaded_now.fields.items()}
-        for name in changes.removed:
-            del before[name]
-        return before | changes.changed
+    @property
+    def life(self) -> float | None:
+        """How long it lives without being used, if that was set for it."""
+        return self._life if self._life_is_wished else self.loaded_now.number(LIFE)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing worth storing: ``permanent`` alone is not."""
-        with self._lock:
-            return all(key == PERMANENT for key in self._values)
+        with self.lock:
+            return all(key == PERMANENT for key in self.fields.names())
 
     @property
     def user(self) -> object:
         """Who is logged in, None: nobody."""
-        with self._lock:
-            for key in IDENTITY:
-                value = self._values.get(key)
-                if value is _ENCODED:
-                    value = self._try_decoding(key)
+        with self.lock:
+            for key in self._config.identity_keys:
+                value = self.fields.get(key)
                 if value is not None:
                     return value
             return None
@@ -208,66 +195,100 @@ class Contents:
         assert self.loaded is not None  # noqa: S101  # callers have made sure
         return self.loaded
 
-    def moved(self, sid: str) -> None:
-        """It was stored under this id."""
-        with self._lock:
-            self._sid = sid
+    def became(self, sid: str, stored: Loaded, changes: Changes) -> None:
+        """It is stored like this now, under this id."""
+        with self.lock:
+            self.origin = self._sid = sid
+            self.loaded = stored
+            self.fields.saved(changes)
+            self.ended = self.rotated = self.written = self.forced = False
+            self._life_is_wished = False
 
-    def _use(self) -> dict[str, Any]:
+    def over(self) -> None:
+        """It has ended, and nothing follows it so far."""
+        with self.lock:
+            self.origin = self._sid = None
+            self.ended = self.rotated = self.written = self.forced = False
+            self.ending = NOTHING
+            self._become(NOTHING)
+
+    def lose(self) -> None:
+        """What the request wrote is dropped, as its session is another's matter by now."""
+        with self.lock:
+            self.ended = self.rotated = self.written = self.forced = False
+            self._life_is_wished = False
+            self._become(NOTHING._replace(rotated=True))
+
+    def rebase(self, fresh: Loaded) -> bool:
+        """Take up what is stored by now, under the changes of the request.
+
+        False: it has ended, and the changes, if there are any, are dropped.
+        """
+        with self.lock:
+            before = self.loaded
+            changes = self.fields.changes(removals=self.written)
+            if before is None or before.incarnation is None or not changes:
+                lost = False
+                self._become(fresh)
+            elif before.incarnation != fresh.incarnation:
+                lost = True
+                self._become(fresh)
+            else:
+                lost = False
+                self.loaded = fresh
+                self.fields.rebase(fresh.fields, changes)
+            self.used = True
+            return not lost
+
+    def reload(self, fresh: Loaded) -> None:
+        """Forget all that the request did, and take up what is stored by now."""
+        with self.lock:
+            self.ended = self.rotated = self.written = self.forced = self.degraded = False
+            self._wish, self._life_is_wished = None, False
+            self._sid = self.origin
+            self._become(fresh)
+            self.used = True
+
+    def _use(self) -> Fields:
         if self.loaded is None:
-            self.loaded = loaded = self._load()
-            self._values = dict.fromkeys(loaded.fields, _ENCODED)
-            if loaded.incarnation is None:
-                self._sid = None  # an id that we never gave out is not taken over
-            self._grant()
+            try:
+                found = self._load()
+            except FAILURES as error:
+                if self._config.on_load_error == "raise":
+                    raise
+                log.warning("a session counts as empty in this request: %s", error)
+                self.degraded = True
+                found = NOTHING
+            self._become(found)
         self.used = True
-        return self._values
+        return self.fields
+
+    def _become(self, found: Loaded) -> None:
+        self.loaded = found
+        self.fields = Fields(self._codec, found.fields, self._report)
+        if found.incarnation is None:
+            self._sid = None  # an id that we never gave out is not taken over
+        self._grant()
 
     def _grant(self) -> None:
         wish, self._wish = self._wish, None
-        if wish is None:
-            return
-        value = self._values.get(PERMANENT)
-        if value is _ENCODED:
-            value = self._try_decoding(PERMANENT)
-        if bool(value) != wish:
-            self._values[PERMANENT] = wish
-            self._assigned.add(PERMANENT)
+        if wish is not None and self._permanent_now() != wish:
+            self.fields[PERMANENT] = wish
             self._wrote()
+
+    def _permanent_now(self) -> bool:
+        if self.loaded_now.incarnation is None and PERMANENT not in self.fields.names():
+            return self._config.permanent
+        return bool(self.fields.get(PERMANENT))
+
+    def _permanent_by_default(self) -> None:
+        if self._config.permanent and PERMANENT not in self.fields.names():
+            self.fields[PERMANENT] = True
 
     def _wrote(self) -> None:
         if self.saved:
-            log.warning("the session was changed after it was saved: the change is lost")
+            log.warning(
+                "the session was changed after it was saved: the change is lost, unless "
+                "session.commit() follows"
+            )
         self.written = True
-
-    def _decoded(self, key: str) -> Any:
-        try:
-            value = self._codec.decode(self.loaded_now.fields[key])
-        except CodecError as error:
-            del self._values[key]
-            self._unreadable.add(key)
-            self._report(key, error)
-            raise KeyError(key) from None
-        self._values[key] = value
-        return value
-
-    def _try_decoding(self, key: str) -> Any:
-        try:
-            return self._decoded(key)
-        except KeyError:
-            return None
-
-    def _encoded(self, key: str, value: object) -> bytes:
-        try:
-            return self._codec.encode(value)
-        except CodecError as error:
-            raise CodecError(f"session[{key!r}] can't be stored. {error}") from error
-
-
-def checked_key(key: object) -> None:
-    """``TypeError`` or ``ValueError`` for what can't be the name of a field."""
-    if not isinstance(key, str):
-        raise TypeError(f"A session's keys are str: use {str(key)!r} instead of {key!r}.")
-    if key.startswith("\0"):
-        raise ValueError(f"session[{key!r}]: names that begin with NUL are the kit's own.")
-    key.encode()

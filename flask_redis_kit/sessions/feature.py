@@ -1,31 +1,28 @@
-"""The sessions feature: its settings, its keys, and what ``kit.sessions`` offers."""
+"""The sessions feature: its keys, and what ``kit.sessions`` offers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from flask_redis_kit.core.config import FeatureConfig
+from flask import Flask
+from flask import session as flask_session
+
 from flask_redis_kit.core.durability import eviction_warnings, persistence_warnings
+from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
+from flask_redis_kit.core.views import current_context
+from flask_redis_kit.sessions.config import SessionsConfig
+from flask_redis_kit.sessions.cookie import CookieSettings
+from flask_redis_kit.sessions.devices import Devices, SessionInfo
+from flask_redis_kit.sessions.exclusive import Exclusive
+from flask_redis_kit.sessions.ids import digest_of
 from flask_redis_kit.sessions.session import RedisSession
 from flask_redis_kit.sessions.store import SessionStore
 
 log = logging.getLogger("flask_redis_kit.sessions")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionsConfig(FeatureConfig):
-    """The settings of the sessions that are not Flask's own.
-
-    ``sliding``  a session lives ``PERMANENT_SESSION_LIFETIME`` since it was last read, not only
-                 since it was last written. Flask's ``SESSION_REFRESH_EACH_REQUEST``.
-    """
-
-    sliding: bool = field(default=True, metadata={"key": "SESSION_REFRESH_EACH_REQUEST"})
 
 
 class SessionsFeature(Feature[SessionsConfig, SessionStore]):
@@ -37,8 +34,20 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         KeySpec(
             pattern="frk:{<ns>:<hash>}:session:h:<hash>",
             type="hash",
-            ttl="PERMANENT_SESSION_LIFETIME since its last use; 60 s for the mark of an ended one",
+            ttl="SESSION_IDLE_TIMEOUT since its last use; 60 s for the mark of an ended one",
             meaning="one session; <hash> is the SHA-256 of its id",
+        ),
+        KeySpec(
+            pattern="frk:{<ns>:<hash>}:session:l:<hash>",
+            type="string",
+            ttl="ttl of kit.sessions.exclusive",
+            meaning="the lock of a session that one request has for itself",
+        ),
+        KeySpec(
+            pattern="frk:{<ns>:<hash>}:session:u:<hash>",
+            type="zset",
+            ttl="as long as the longest of the user's sessions may live",
+            meaning="the sessions of a user; <hash> is the SHA-256 of his id",
         ),
     )
 
@@ -49,12 +58,32 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
                 "session and forgets it at the end. Nobody can stay logged in.",
                 context.app.name,
             )
-        return SessionStore(context.wire, context.keys, context.codec)
+        for setting, cure in self._cookie_errors(context):
+            raise ConfigError(
+                f"{setting}: browsers drop such a cookie. Cure: {cure}.",
+                key=setting.partition("=")[0],
+            )
+        return SessionStore(
+            context.wire, context.keys, context.codec, context.config, context.counters
+        )
+
+    def install(self, app: Flask) -> None:
+        def give_back(error: BaseException | None) -> None:
+            # the error goes on to the server, so nothing was saved; a copied context, which ends
+            # while its request goes on, has none
+            if error is not None and current_context() is not None:
+                session = flask_session._get_current_object()  # type: ignore[attr-defined]
+                if isinstance(session, RedisSession) and session.saving is not None:
+                    session.saving.unlock()
+
+        app.teardown_request(give_back)
 
     def warnings(self, context: Context[SessionsConfig]) -> Iterable[str]:
-        ours = getattr(context.app.session_interface, "finishes_batch_of", None)
-        if not context.config.enabled or ours is None or not ours(context.kit_name):
+        if not context.config.enabled or not _is_ours(context):
             return
+        for setting, cure in self._cookie_errors(context):
+            yield f"{setting}: browsers drop such a cookie. Cure: {cure}."
+        yield from _cookie_settings(context.app).warnings()
         yield from eviction_warnings(
             context.wire,
             "who is logged in can be logged out at any time",
@@ -64,9 +93,93 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """Give ``flask.session`` a new id and keep its data; see ``RedisSession.regenerate``."""
-        if not isinstance(session, RedisSession):
-            raise TypeError(
-                f"regenerate() needs a session of the kit, not {type(session).__name__}. Did you "
-                "forget app.session_interface = RedisSessionInterface(kit)?"
-            )
-        session.regenerate()
+        _ours(session, "regenerate()").regenerate()
+
+    def exclusive(self, wait: float = 5, ttl: float = 30) -> Exclusive:
+        """Have the session for oneself: ``@kit.sessions.exclusive()`` on a view, or ``with``.
+
+        For what reads a key and writes it again (``session["n"] += 1``), which would otherwise lose
+        writes of simultaneous requests to that key. It is loaded anew once it is ours, and given
+        back with the save: two round trips, as of any request that writes, and one for each
+        attempt while others have it. A block commits at its end. Sync and ``async``.
+
+        ``wait``  seconds to wait for others; then ``SessionBusy``, a 503.
+        ``ttl``   seconds after which others go on if this request has died. One that only took
+                  longer drops its changes, with ``session_interrupted``: nothing is overwritten.
+        Raises ``SessionStoreUnavailable``. A visitor without a session shares it with nobody.
+        """
+        return Exclusive(wait, ttl, _current)
+
+    def list(self, user: object) -> list[SessionInfo]:
+        """The sessions of a user, the one used last first: his devices. Two round trips.
+
+        ``user``: what the application keeps under ``session["user_id"]`` (or another key of
+        ``SESSION_IDENTITY_KEYS``); 7 and "7" are the same. Raises what the server raised.
+        """
+        return self._devices().list(user, _current_handle())
+
+    def revoke(self, handle: str, user: object = None) -> bool:
+        """End the session with this ``SessionInfo.handle``; whether there was one. One round trip.
+
+        ``user``: only if it is his. Give it where the handle comes from a visitor.
+        """
+        return self._devices().revoke(handle, user)
+
+    def revoke_user(self, user: object, *, except_current: bool = False) -> int:
+        """End all sessions of a user, "log out everywhere"; how many there were.
+
+        Three round trips, one if there is none. A login at the same moment either is ended, too, or
+        comes after it. ``except_current`` keeps the one of the current request.
+        """
+        return self._devices().revoke_user(user, _current_handle() if except_current else None)
+
+    def _devices(self) -> Devices:
+        context = self.context()
+        lifetime = context.app.permanent_session_lifetime.total_seconds()
+        least = context.config.idle_timeout or lifetime
+        return Devices(self.engine(), context.send_many, least)
+
+    def _cookie_errors(self, context: Context[SessionsConfig]) -> Iterable[tuple[str, str]]:
+        return _cookie_settings(context.app).errors() if _is_ours(context) else ()
+
+
+def _is_ours(context: Context[SessionsConfig]) -> bool:
+    ours = getattr(context.app.session_interface, "finishes_batch_of", None)
+    return ours is not None and bool(ours(context.kit_name))
+
+
+def _cookie_settings(app: Flask) -> CookieSettings:
+    """The cookie's settings as Flask reads them, which may be set after ``init_app``."""
+    interface = app.session_interface
+    partitioned = getattr(interface, "get_cookie_partitioned", None)  # Flask 3.1
+    return CookieSettings(
+        interface.get_cookie_name(app),
+        interface.get_cookie_secure(app),
+        interface.get_cookie_domain(app),
+        interface.get_cookie_path(app),
+        interface.get_cookie_samesite(app),
+        partitioned is not None and partitioned(app),
+    )
+
+
+def _current() -> RedisSession:
+    return _ours(flask_session._get_current_object(), "exclusive()")  # type: ignore[attr-defined]
+
+
+def _current_handle() -> str | None:
+    """The hashed id of the current request's session, if it has one that is stored."""
+    if current_context() is None:
+        return None
+    session = flask_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    if not isinstance(session, RedisSession) or session.is_new:
+        return None
+    return digest_of(session.sid)
+
+
+def _ours(session: object, what: str) -> RedisSession:
+    if not isinstance(session, RedisSession):
+        raise TypeError(
+            f"{what} needs a session of the kit, not {type(session).__name__}. Did you "
+            "forget app.session_interface = RedisSessionInterface(kit)?"
+        )
+    return session

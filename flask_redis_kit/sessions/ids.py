@@ -7,13 +7,18 @@ import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
+from typing import Final
 
-_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+MOST_BYTES: Final = 64
+"""The longest id that can be set, in random bytes."""
+_RANDOM = 8
+# every length that can be set, so that changing it logs nobody out
+_ID = re.compile(r"[A-Za-z0-9_-]{22,86}")
 
 
-def new_id() -> str:
-    """256 random bits as 43 characters for a cookie. Never stored, never logged."""
-    return secrets.token_urlsafe(32)
+def new_id(length: int = 32) -> str:
+    """``length`` random bytes as text for a cookie, 32 as 43 characters. Never stored or logged."""
+    return secrets.token_urlsafe(length)
 
 
 def is_id(text: str) -> bool:
@@ -21,14 +26,20 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def digest_of(sid: str) -> str:
+def digest_of(text: str) -> str:
     """The SHA-256 of an id, as 43 characters: what names a session in keys, logs and signals.
 
     Nobody who reads the server's data, or a log, can make a cookie of it.
     """
-    return urlsafe_b64encode(hashlib.sha256(sid.encode()).digest()).rstrip(b"=").decode()
+    return urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 def new_incarnation() -> bytes:
     """What tells one life of a session from another: when it began (us since 1970), random."""
-    return f"{time.time_ns() // 1000}{secrets.token_hex(2)}".encode()
+    return f"{time.time_ns() // 1000}{secrets.token_hex(_RANDOM // 2)}".encode()
+
+
+def began(incarnation: bytes) -> float | None:
+    """When an incarnation began, in seconds since 1970; None for what is none of ours."""
+    digits = incarnation[:-_RANDOM]
+    return int(digits) / 1e6 if digits.isdigit() else None

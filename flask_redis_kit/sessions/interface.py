@@ -1,42 +1,25 @@
-"""Where Flask and the sessions meet: opening, saving, the cookie, the error of a missing server."""
+"""Where Flask and the sessions meet: opening, saving, the cookie."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import MutableMapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
-from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.sansio.http import parse_cookie
 
-from flask_redis_kit.core.errors import ServerUnavailable
-from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.core.request import Pending, RequestBatch, open_batch
+from flask_redis_kit.core.request import open_batch
 from flask_redis_kit.sessions.contents import Contents
-from flask_redis_kit.sessions.feature import SessionsConfig, SessionsFeature
-from flask_redis_kit.sessions.ids import digest_of, is_id
-from flask_redis_kit.sessions.saving import Cookie, Saving
+from flask_redis_kit.sessions.cookie import Cookie
+from flask_redis_kit.sessions.feature import SessionsFeature
+from flask_redis_kit.sessions.ids import is_id
+from flask_redis_kit.sessions.record import Device
+from flask_redis_kit.sessions.saving import Saving
 from flask_redis_kit.sessions.session import RedisSession
-from flask_redis_kit.sessions.store import NOTHING, Loaded, SessionStore
-
-
-class SessionStoreUnavailable(ServerUnavailable, ServiceUnavailable):
-    """The session can't be read now: a 503 with ``Retry-After``, raised where it is read.
-
-    Handlers of ``redis.RedisError``, ``ServerUnavailable`` and 503 see it. What the visitor sees
-    names no server; ``str(error)`` does.
-    """
-
-    def __init__(self, message: str, *, address: str = "", retry_after: float = 1.0) -> None:
-        super().__init__(message, address=address)
-        self.description = ServiceUnavailable.description
-        self.retry_after = max(1, math.ceil(retry_after))
-        self._message = message
-
-    def __str__(self) -> str:
-        return self._message
+from flask_redis_kit.sessions.source import Source
+from flask_redis_kit.sessions.store import SessionStore
 
 
 class KitWithSessions(Protocol):
@@ -70,25 +53,28 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """The session of a request, not loaded yet. No round trip."""
         feature = self._kit.sessions
-        state = feature.state()
-        store: SessionStore = state.engine(feature)
-        config: SessionsConfig = state.contexts[feature.name].config
+        store: SessionStore = feature.state().engine(feature)
+        config = store.config
         if not config.enabled:
-            return RedisSession(Contents(store.codec))
+            return RedisSession(Contents(store.codec, config=config))
         batch = open_batch(request, self._kit.name, app)
         sid = _cookie(request, self.get_cookie_name(app))
+        source = None
         if is_id(sid):
-            hashed = digest_of(sid)
-            pending = batch.prefetch(store.wire, store.load(hashed))
-            contents = Contents(
-                store.codec,
-                sid,
-                lambda: _loaded(store, batch, hashed, pending),
-                lambda name, error: store.unreadable(hashed, name, error),
-            )
+            source = Source(store, batch, sid)
+            contents = Contents(store.codec, sid, source.load, source.unreadable, config)
         else:
-            contents = Contents(store.codec)
-        return RedisSession(contents, Saving(contents, store, batch, sliding=config.sliding))
+            contents = Contents(store.codec, config=config)
+            if sid:
+                store.rejected(None, "malformed")
+
+        def lifetime() -> float:
+            return config.idle_timeout or app.permanent_session_lifetime.total_seconds()
+
+        def device() -> Device:
+            return Device(request.headers.get("User-Agent", ""), request.remote_addr or "")
+
+        return RedisSession(contents, Saving(contents, store, batch, lifetime, device), source)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save, in the trip that ends the request, and set or delete the cookie if need be.
@@ -97,18 +83,26 @@ class RedisSessionInterface(SessionInterface):
         """
         accessed = session.accessed
         if isinstance(session, RedisSession) and session.saving is not None:
-            decision = session.saving.run(app.permanent_session_lifetime.total_seconds())
+            decision = session.saving.run()
             sent = self._send_cookie(app, session, decision, response)
+            if sent and session.saving.store.config.no_store:
+                response.headers.setdefault("Cache-Control", "no-store")
         else:
             open_batch(request, self._kit.name, app).finish()
             sent = False
-        if sent:
-            response.headers.setdefault("Cache-Control", "no-store")
         if sent or accessed:
             if "Vary" in response.headers:
                 response.vary.add("Cookie")
             else:
                 response.headers.add("Vary", "Cookie")
+
+    def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
+        """When the browser forgets the cookie: with the session, if that is permanent."""
+        if not (isinstance(session, RedisSession) and session.saving is not None):
+            return super().get_expiration_time(app, session)
+        if not session.permanent:
+            return None
+        return datetime.now(UTC) + timedelta(seconds=session.saving.seconds)
 
     def _send_cookie(
         self, app: Flask, session: RedisSession, decision: Cookie, response: Response
@@ -147,18 +141,3 @@ def _cookie(request: Request, name: str) -> str:
     """What ``request.cookies`` has, without its search through all headers."""
     header = request.environ.get("HTTP_COOKIE", "")
     return parse_cookie(header).get(name, "") if name in header else ""
-
-
-def _loaded(
-    store: SessionStore, batch: RequestBatch, session: str, pending: Pending[Loaded]
-) -> Loaded:
-    batch.settle(pending)
-    assert pending.outcome is not None  # noqa: S101  # settle() sets it
-    try:
-        return store.settled(session, pending.outcome, NOTHING)
-    except FAILURES as error:
-        raise SessionStoreUnavailable(
-            f"The session can't be read: {error}",
-            address=getattr(error, "address", ""),
-            retry_after=getattr(error, "retry_after", 1.0),
-        ) from error

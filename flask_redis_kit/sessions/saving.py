@@ -1,119 +1,193 @@
-"""What the end of a request sends for its session, and what becomes of the cookie."""
+"""Decides at the end of a request what is sent for its session, and what the cookie becomes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum
-from typing import Final, TypeVar
+from contextlib import suppress
 
-from flask_redis_kit.core.exchange import Outcome
+from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.core.request import Deferred, RequestBatch
+from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.contents import Contents
-from flask_redis_kit.sessions.ids import digest_of, new_id, new_incarnation
-from flask_redis_kit.sessions.store import (
-    DESTROYED,
-    ROTATED,
-    USER,
-    Created,
-    Pruned,
-    SessionStore,
-)
+from flask_redis_kit.sessions.cookie import Cookie
+from flask_redis_kit.sessions.ids import digest_of, new_incarnation
+from flask_redis_kit.sessions.record import DESTROYED, Device
+from flask_redis_kit.sessions.span import Span
+from flask_redis_kit.sessions.steps import Steps, Verdict
+from flask_redis_kit.sessions.store import Lock, SessionStore
 
-T = TypeVar("T")
 log = logging.getLogger("flask_redis_kit.sessions")
-
-NONE_CREATED: Final = Created(False, None)
-
-
-class Cookie(Enum):
-    """What a response does with the session's cookie."""
-
-    KEEP = "keep"
-    SET = "set"
-    DELETE = "delete"
-
-
-Verdict = Callable[[], Cookie]
-"""Reads what came of the exchanges, once they were sent."""
-
-
-def slide_interval(idle: float) -> float:
-    """How often a session that is only read is prolonged, in seconds: 60 times in its life."""
-    return min(max(idle / 60, 1.0), 3600.0)
 
 
 class Saving:
     """Saves the session of one request, in the one trip that ends the request.
 
-    ``idle``     how long a session lives without being used, in seconds.
-    ``sliding``  whether reading prolongs it.
+    ``lifetime``  how long a session lives without being used, in seconds.
+    ``device``    tells what the session is used with.
     """
 
     def __init__(
-        self, contents: Contents, store: SessionStore, batch: RequestBatch, *, sliding: bool
+        self,
+        contents: Contents,
+        store: SessionStore,
+        batch: RequestBatch,
+        lifetime: Callable[[], float],
+        device: Callable[[], Device],
     ) -> None:
-        self._contents = contents
-        self._store = store
-        self._batch = batch
-        self._sliding = sliding
-        self._idle = 0.0
+        self.store = store
+        self.batch = batch
         self.decision: Cookie | None = None
         """None until it was saved; of a save that failed, what the error's response must do."""
+        self._contents = contents
+        self._lifetime = lifetime
+        self._device = device
+        self._steps = Steps(contents, store, batch)
+        self._so_far = Cookie.KEEP
+        self._late = False
+        self._held: tuple[str, str] | None = None
+        self._depth = 0
 
-    def run(self, idle: float) -> Cookie:
+    def run(self) -> Cookie:
         """Send what there is to send; the second call for a request only tells the decision.
 
         Raises what the server raised for a change that was not stored.
         """
         if self.decision is None:
-            contents = self._contents
-            self._idle = idle
-            self.decision = Cookie.KEEP
-            contents.saved = True
+            self.decision = self._so_far
+            self._contents.saved = True
             verdict: Verdict = _keep
             try:
-                verdict = self._plan()
+                verdict = self._plan(release=True)
+                report = self.store.report() if verdict is not _keep else None
+                if report is not None:
+                    self.batch.defer(self.store.wire, report)
             finally:
-                self._batch.finish()
-            self.decision = verdict()
+                self.batch.finish()
+            self.decision = verdict().after(self._so_far)
         return self.decision
 
-    def _plan(self) -> Verdict:
-        contents = self._contents
+    def commit(self, *, release: bool = False) -> None:
+        """Save now; the request goes on. One round trip, none if there is nothing to save.
+
+        After the response has begun only what needs no new cookie; else ``RuntimeError``.
+        ``release``  give the session's lock back with it.
+        """
+        verdict: Verdict = _keep
+        self._late = self.decision is not None
+        try:
+            verdict = self._plan(release=release)
+        finally:
+            self.batch.flush()
+        self._so_far = verdict().after(self._so_far)
+
+    @property
+    def seconds(self) -> float:
+        """How long the session lives from now on without being used."""
+        return self._span().seconds
+
+    # the session's lock, see exclusive.py
+
+    def hold(self, session: str, token: str) -> None:
+        """The lock of the session was taken with this token: the save gives it back."""
+        self._held = session, token
+        self._depth = 1
+
+    def enter(self) -> bool:
+        """Whether the lock is held already: then once more has to be left."""
+        if self._held is None:
+            return False
+        self._depth += 1
+        return True
+
+    def leave(self) -> bool:
+        """Whether the lock is to be given back now."""
+        self._depth -= 1
+        return self._held is not None and self._depth == 0
+
+    def unlock(self) -> None:
+        """Give the lock back without saving. A failure is logged: its time ends it, too."""
+        exchange = self._unlocking()
+        if exchange is not None:
+            error = self.batch.call(self.store.wire, (exchange,))[0].error
+            if error is not None:
+                log.warning("a session stays locked until its time is over: %s", error)
+
+    def _unlocking(self) -> Exchange[bool] | None:
+        held, self._held = self._held, None
+        return None if held is None else self.store.unlock(*held)
+
+    def _lock(self, session: str, *, release: bool) -> Lock | None:
+        """What guards a write: nothing is written once the lock is another's."""
+        if self._held is None or self._held[0] != session:
+            return None
+        token = self._held[1]
+        if release:
+            self._held = None
+        return Lock(token, release)
+
+    # the plan
+
+    def _plan(self, *, release: bool) -> Verdict:
+        try:
+            verdict = self._step(release=release)
+        finally:
+            unlocking = self._unlocking() if release else None
+            if unlocking is not None:
+                self.batch.defer(self.store.wire, unlocking)
+        return verdict
+
+    def _step(self, *, release: bool) -> Verdict:
+        contents, config, steps = self._contents, self.store.config, self._steps
         if not contents.ready():
+            if config.touch_untouched and contents.loaded is None and contents.origin is not None:
+                return steps.touch(contents.origin, self._lifetime())
             return _keep
+        if contents.degraded:
+            return self._end_unseen() if contents.ended else _keep
         if contents.ended:
             return self._begin_anew()
         changes = contents.changes()
-        loaded = contents.loaded_now
-        if loaded.incarnation is None:
-            return self._begin(changes)
-        sid = contents.origin or ""
+        span = self._span()
+        if contents.loaded_now.incarnation is None:
+            return self._begin(span, changes)
+        identity = changes.concern(config.identity_keys)
         if changes.removed and contents.empty:
-            if changes.identity or contents.rotated:
-                return self._end(sid)
-            return self._prune(sid, loaded.incarnation, changes)
-        if contents.rotated or changes.identity:
-            return self._rotate(sid, changes)
-        if changes.changed or changes.removed:
-            return self._save(sid, loaded.incarnation, changes)
-        due = abs(self._idle - loaded.seconds) >= slide_interval(self._idle)
-        if contents.forced or (self._sliding and due):
-            return self._touch(sid, loaded.incarnation)
+            if identity or contents.rotated:
+                return self._end()
+            # the last key that this request knows of: an end, if there is no other
+            return self._save(span, changes, DESTROYED + new_incarnation(), release=release)
+        if contents.rotated or identity or (span.renewal_due and self.decision is None):
+            self._refuse_late_cookie()
+            return steps.rotate(span, changes, anew=identity and span.user is not None)
+        if changes or contents.forced or (config.sliding and span.due) or span.changed(entry=False):
+            return self._save(span, changes, b"", release=release)
         return _keep
 
-    def _begin(self, changes: Changes) -> Verdict:
+    def _span(self) -> Span:
+        contents = self._contents
+        return Span(
+            self.store.config,
+            self.store.codec,
+            contents.loaded_now,
+            idle=self._lifetime(),
+            life=contents.life,
+            user=contents.user,
+            device=self._device,
+        )
+
+    def _begin(self, span: Span, changes: Changes) -> Verdict:
         """There is no session yet."""
         contents = self._contents
         if contents.empty:
             return _keep
-        if contents.loaded_now.rotated and contents.user is None:
+        if contents.loaded_now.rotated and span.user is None:
             # the browser has, or is about to get, the cookie of a login: don't overwrite it
-            return self._interrupted(contents.origin or "")
-        return self._create(contents.sid, new_incarnation(), changes)
+            session = digest_of(contents.origin or "")
+            return lambda: self._steps.interrupted(session, "ended")
+        self._refuse_late_cookie()
+        return self._steps.create(span, changes, contents.sid)
 
     def _begin_anew(self) -> Verdict:
         """``clear()`` ended the old session; what was set since is a new one."""
@@ -121,144 +195,70 @@ class Saving:
         created = None
         try:
             if not contents.empty:
-                created = self._create(contents.sid, new_incarnation(), contents.changes())
+                self._refuse_late_cookie()
+                created = self._steps.create(self._span(), contents.changes(), contents.sid)
         finally:  # the old one ends even if the new one can't be stored
-            ended = self._end(contents.origin) if contents.origin is not None else _delete
-
-        def verdict() -> Cookie:
-            cookie = created() if created is not None else Cookie.DELETE
-            ended()
-            return cookie
-
-        return verdict
-
-    def _create(self, sid: str, incarnation: bytes, changes: Changes) -> Verdict:
-        contents = self._contents
-        session = digest_of(sid)
-        fields = contents.fields(changes)
-        user = contents.user
-        if user is not None:
-            fields[USER] = str(user).encode(errors="backslashreplace")
-        deferred = self._batch.defer(
-            self._store.wire, self._store.create(session, incarnation, self._idle, fields)
-        )
-
-        def verdict() -> Cookie:
-            if not self._settled(session, deferred, NONE_CREATED).created:
-                self._store.interrupted(session)
-                return Cookie.KEEP
-            contents.moved(sid)
-            return Cookie.SET
-
-        return verdict
-
-    def _end(self, sid: str) -> Verdict:
-        session = digest_of(sid)
-        # whoever wants an end must not keep the cookie, come what may
-        self.decision = Cookie.DELETE
-        deferred = self._batch.defer(self._store.wire, self._store.destroy(session, DESTROYED))
-
-        def verdict() -> Cookie:
-            self._settled(session, deferred, False)
-            return Cookie.DELETE
-
-        return verdict
-
-    def _rotate(self, sid: str, changes: Changes) -> Verdict:
-        """A new id first, then the end of the old one, in one trip."""
-        contents, store = self._contents, self._store
-        old = digest_of(sid)
-        new_sid = contents.sid if contents.rotated else new_id()
-        incarnation = new_incarnation()
-        created = self._create(new_sid, incarnation, changes)
-        # the incarnation lets the script know this rotation when its call is sent again
-        destroyed = self._batch.defer(store.wire, store.destroy(old, ROTATED + incarnation))
-        logs_in = changes.identity and contents.user is not None
-
-        def verdict() -> Cookie:
-            cookie = created()
-            had = self._settled(old, destroyed, False)
-            if cookie is Cookie.SET and not had and not logs_in:
-                # it was logged out or revoked meanwhile: its data must not live on
-                self._undo(digest_of(new_sid))
-                store.interrupted(old)
-                return Cookie.KEEP
-            return cookie
-
-        return verdict
-
-    def _undo(self, session: str) -> None:
-        destroy = self._store.destroy(session, DESTROYED)
-        error = self._batch.call(self._store.wire, (destroy,))[0].error
-        if error is not None:
-            log.warning("session %s, whose id nobody has, could not be removed: %s", session, error)
-
-    def _save(self, sid: str, incarnation: bytes, changes: Changes) -> Verdict:
-        session = digest_of(sid)
-        exchange = self._store.save(
-            session, incarnation, self._idle, changes.changed, changes.removed
-        )
-        deferred = self._batch.defer(self._store.wire, exchange)
-
-        def verdict() -> Cookie:
-            if not self._settled(session, deferred, False):
-                self._store.interrupted(session)
-                return Cookie.KEEP
-            return self._cookie_of_a_write(changes)
-
-        return verdict
-
-    def _cookie_of_a_write(self, changes: Changes) -> Cookie:
-        contents = self._contents
-        send = contents.forced or changes.permanence or contents.permanent
-        return Cookie.SET if send else Cookie.KEEP
-
-    def _prune(self, sid: str, incarnation: bytes, changes: Changes) -> Verdict:
-        """The last key that this request knows of is gone: an end, if there is no other."""
-        session = digest_of(sid)
-        # if it can't be sent, whoever removed the last key must not keep the cookie
-        self.decision = Cookie.DELETE
-        # the incarnation lets the script know this ending when its call is sent again
-        tombstone = DESTROYED + new_incarnation()
-        exchange = self._store.prune(session, incarnation, self._idle, changes, tombstone)
-        deferred = self._batch.defer(self._store.wire, exchange)
-
-        def verdict() -> Cookie:
-            pruned = self._settled(session, deferred, Pruned.GONE)
-            if pruned is Pruned.ENDED:
-                return Cookie.DELETE
-            if pruned is Pruned.GONE:
-                self._store.interrupted(session)
-                return Cookie.KEEP
-            return self._cookie_of_a_write(changes)
-
-        return verdict
-
-    def _touch(self, sid: str, incarnation: bytes) -> Verdict:
-        contents = self._contents
-        session = digest_of(sid)
-        exchange = self._store.touch(session, incarnation, self._idle)
-        deferred = self._batch.defer(self._store.wire, exchange)
+            ended = self._end()
 
         def verdict() -> Cookie:
             try:
-                touched = self._settled(session, deferred, False)
-            except FAILURES as error:
-                log.warning("session %s could not be prolonged: %s", session, error)
-                return Cookie.KEEP
-            send = touched and (contents.forced or contents.permanent)
-            return Cookie.SET if send else Cookie.KEEP
+                cookie = Cookie.DELETE if created is None else created()
+            finally:
+                ended()
+            if created is None:
+                contents.over()
+            return cookie if cookie is Cookie.SET else Cookie.DELETE
 
         return verdict
 
-    def _interrupted(self, sid: str) -> Verdict:
-        self._store.interrupted(digest_of(sid))
-        return _keep
+    def _end(self) -> Verdict:
+        contents = self._contents
+        if self.decision is not None:
+            # whoever wants an end must not keep the cookie, come what may
+            self.decision = Cookie.DELETE
+        if contents.origin is None:
+            return _delete
+        known = contents.ending if contents.ended else contents.loaded_now
+        return self._steps.end(contents.origin, known)
 
-    def _settled(self, session: str, deferred: Deferred[T], absent: T) -> T:
-        outcome: Outcome[T] | None = deferred.outcome
-        assert outcome is not None  # noqa: S101  # the batch has finished
-        return self._store.settled(session, outcome, absent)
+    def _end_unseen(self) -> Verdict:
+        """It counts as empty as it could not be read; a logout is tried all the same."""
+        contents = self._contents
+        if contents.origin is None:
+            return _keep
+        ended = self._steps.end(contents.origin, contents.ending)
+
+        def verdict() -> Cookie:
+            ended()
+            return Cookie.KEEP
+
+        return verdict
+
+    def _save(self, span: Span, changes: Changes, tombstone: bytes, *, release: bool) -> Verdict:
+        if tombstone and self.decision is not None:
+            # if it can't be sent, whoever removed the last key must not keep the cookie
+            self.decision = Cookie.DELETE
+        lock = self._lock(digest_of(self._contents.origin or ""), release=release)
+        verdict = self._steps.save(span, changes, tombstone=tombstone, lock=lock)
+
+        def settled() -> Cookie:
+            try:
+                return verdict()
+            except FAILURES:
+                if lock is not None and lock.release:
+                    self._held = digest_of(self._contents.origin or ""), lock.token
+                    with suppress(*FAILURES):
+                        self.unlock()
+                raise
+
+        return settled
+
+    def _refuse_late_cookie(self) -> None:
+        if self._late:
+            raise RuntimeError(
+                "The response has begun, so the browser can't be given the cookie of a new "
+                "session, or of another id, any more: write to the session before."
+            )
 
 
 def _keep() -> Cookie:

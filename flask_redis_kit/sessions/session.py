@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask.sessions import SessionMixin
 
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.saving import Saving
+from flask_redis_kit.sessions.source import Source
 
 
 class RedisSession(SessionMixin):
@@ -24,9 +27,12 @@ class RedisSession(SessionMixin):
     tracks_access = True
     """``accessed`` tells of every way to read it."""
 
-    def __init__(self, contents: Contents, saving: Saving | None = None) -> None:
+    def __init__(
+        self, contents: Contents, saving: Saving | None = None, source: Source | None = None
+    ) -> None:
         self.contents = contents
         self.saving = saving
+        self.source = source
 
     def __getitem__(self, key: str) -> Any:
         self.accessed = True
@@ -69,6 +75,36 @@ class RedisSession(SessionMixin):
         self.accessed = True
         self.contents.regenerate()
 
+    def commit(self) -> None:
+        """Save now, not at the end of the request: before a long poll, or in a streamed body.
+
+        One round trip, none if nothing changed. Raises what the server raised, or
+        ``SessionInterrupted`` if ``SESSION_ON_INTERRUPT`` says so. Once the response has begun it
+        can write to a session, but no cookie can be sent: ``RuntimeError`` for a new id.
+        """
+        self.accessed = True
+        if self.saving is not None:
+            self.saving.commit()
+
+    def reload(self) -> None:
+        """Forget the changes of this request, and see what is stored by now. One round trip."""
+        self.accessed = True
+        if self.source is not None:
+            self.contents.reload(self.source.again())
+
+    def set_expiry(self, after: timedelta | float | None) -> None:
+        """How long this session lives without being used: a timedelta or seconds.
+
+        None: as long as any other (``SESSION_IDLE_TIMEOUT``). Stored with the session, and kept
+        when it gets another id; ``SESSION_ABSOLUTE_TIMEOUT`` still ends it. Whether its cookie
+        outlives the browser is up to ``permanent``.
+        """
+        self.accessed = True
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not (seconds >= 1 and math.isfinite(seconds)):
+            raise ValueError(f"set_expiry({after!r}): give a timedelta or seconds, 1 or more.")
+        self.contents.set_life(None if seconds is None else math.ceil(seconds))
+
     @property
     def sid(self) -> str:
         """The id in the cookie: a secret. It changes at the end of a request that logs in."""
@@ -85,6 +121,18 @@ class RedisSession(SessionMixin):
     def is_new(self) -> bool:
         """The same as ``new``."""
         return self.new
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it began (UTC), None if it is not stored yet. Loads; another id keeps it."""
+        self.accessed = True
+        created = self.contents.loaded_now.created if self.contents.stored else None
+        return None if created is None else datetime.fromtimestamp(created, UTC)
+
+    @property
+    def degraded(self) -> bool:
+        """It could not be read and counts as empty: ``SESSION_ON_LOAD_ERROR="anonymous"``."""
+        return self.contents.degraded
 
     @property
     def modified(self) -> bool:

@@ -1,63 +1,36 @@
 """How sessions lie in the server: one hash each, every change one script on one key.
 
 ``frk:{<ns>:<hash>}:session:h:<hash>``, where hash is the SHA-256 of the id. A field of the session
-is a field of the hash; those that begin with NUL are ours: ``\\0c`` the incarnation, ``\\0u`` the
-user, ``\\0x`` the tombstone of a session that has ended.
+is a field of the hash; those that begin with NUL are ours, see ``record.py``.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeVar
-
-from redis.exceptions import ResponseError
+from typing import Final, NamedTuple
 
 from flask_redis_kit.core.codec import Codec
-from flask_redis_kit.core.exchange import Exchange, Outcome, Reply, pairs
+from flask_redis_kit.core.counters import FeatureCounters
+from flask_redis_kit.core.exchange import Exchange, Reply
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.script import Script
 from flask_redis_kit.core.wire import Wire
+from flask_redis_kit.sessions import record
 from flask_redis_kit.sessions.changes import PERMANENT, Changes
-from flask_redis_kit.sessions.signals import session_interrupted, session_unreadable
-
-T = TypeVar("T")
-log = logging.getLogger("flask_redis_kit.sessions")
+from flask_redis_kit.sessions.config import SessionsConfig
+from flask_redis_kit.sessions.record import GRACE, INCARNATION, Loaded
+from flask_redis_kit.sessions.roll import UserIndex
+from flask_redis_kit.sessions.witness import Witness
 
 FEATURE: Final = "sessions"
-INCARNATION: Final = b"\0c"
-USER: Final = b"\0u"
-TOMBSTONE: Final = b"\0x"
-ROTATED: Final = b"r"
-DESTROYED: Final = b"d"
-GRACE: Final = 60
-"""How long a tombstone stays, in seconds."""
 
 SAVE: Final = Script("flask_redis_kit.sessions", "lua/save.lua")
 CREATE: Final = Script("flask_redis_kit.sessions", "lua/create.lua")
-PRUNE: Final = Script("flask_redis_kit.sessions", "lua/prune.lua")
 DESTROY: Final = Script("flask_redis_kit.sessions", "lua/destroy.lua")
-_WARNED_AT_MOST = 1000
-
-
-class Loaded(NamedTuple):
-    """What lies under an id.
-
-    ``fields``       encoded, by name; empty if there is no session.
-    ``incarnation``  None: no session.
-    ``seconds``      how long it still lives, 0 if that is not known.
-    ``rotated``      there is none because it got another id a moment ago.
-    """
-
-    fields: Mapping[str, bytes]
-    incarnation: bytes | None
-    seconds: float
-    rotated: bool
-
-
-NOTHING: Final = Loaded({}, None, 0.0, False)
+LOCK: Final = Script("flask_redis_kit.sessions", "lua/lock.lua")
+UNLOCK: Final = Script("flask_redis_kit.sessions", "lua/unlock.lua")
 
 
 class Created(NamedTuple):
@@ -67,36 +40,72 @@ class Created(NamedTuple):
     other: bytes | None
 
 
-class Pruned(IntEnum):
-    """What came of ``SessionStore.prune``."""
+class Saved(IntEnum):
+    """What came of ``SessionStore.save``."""
 
+    OVERTAKEN = -1
+    """The lock that was to guard it is another's."""
     GONE = 0
-    GOES_ON = 1
+    """The session with this incarnation is no more."""
+    SAVED = 1
     ENDED = 2
+    """Nothing worth storing was left in it."""
 
 
-class SessionStore:
+class Lock(NamedTuple):
+    """The lock of a session, as held; ``release``: give it back with this save."""
+
+    token: str
+    release: bool
+
+
+class SessionStore(Witness):
     """The sessions of one application: the exchanges that load and change them. Thread-safe."""
 
-    def __init__(self, wire: Wire, keys: KeyBuilder, codec: Codec) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        keys: KeyBuilder,
+        codec: Codec,
+        config: SessionsConfig | None = None,
+        counters: FeatureCounters | None = None,
+    ) -> None:
+        super().__init__(counters)
         self.wire = wire
         self.codec = codec
+        self.config = SessionsConfig() if config is None else config
+        self.index = UserIndex(keys)
         self._keys = keys
-        self._warned: set[tuple[str, str | None]] = set()
+
+    def report(self) -> Exchange[None] | None:
+        """What was counted, if it is time to send it along."""
+        return None if self.counters is None else self.counters.due(self.wire)
 
     def load(self, session: str) -> Exchange[Loaded]:
         """Read the session with this hashed id. Read-only, so it may ride with anything."""
         key = self._key(session)
         commands = (("HGETALL", key), ("PTTL", key))
-        return Exchange(FEATURE, key, commands, _loaded, read_only=True)
+        return Exchange(FEATURE, key, commands, record.loaded, read_only=True)
+
+    def glance(self, session: str) -> Exchange[Loaded]:
+        """Read what the kit itself keeps of a session."""
+        key = self._key(session)
+        commands = (("HMGET", key, *record.OWN), ("PTTL", key))
+        return Exchange(FEATURE, key, commands, record.glanced, read_only=True)
 
     def create(
         self, session: str, incarnation: bytes, seconds: float, fields: Mapping[bytes, bytes]
     ) -> Exchange[Created]:
-        """Store a new session of these encoded fields, to live ``seconds``. Idempotent."""
+        """Store a new session of these encoded fields, to live ``seconds``. Idempotent.
+
+        It ends at the latest when its field ``DEADLINE`` says, or else after the application's
+        ``SESSION_ABSOLUTE_TIMEOUT``.
+        """
         key = self._key(session)
         flat = [part for pair in fields.items() for part in pair]
-        call = CREATE.call([key], [_ttl(seconds), INCARNATION, incarnation, *flat])
+        most = self.config.absolute_timeout
+        limit = 0 if most is None else whole(most)
+        call = CREATE.call([key], [whole(seconds), limit, INCARNATION, incarnation, *flat])
         return Exchange(FEATURE, key, (call,), _created, idempotent=True, deferrable=True)
 
     def save(
@@ -104,90 +113,67 @@ class SessionStore:
         session: str,
         incarnation: bytes,
         seconds: float,
-        changed: Mapping[bytes, bytes],
-        removed: Sequence[bytes],
-    ) -> Exchange[bool]:
+        changes: Changes,
+        *,
+        tombstone: bytes = b"",
+        lock: Lock | None = None,
+    ) -> Exchange[Saved]:
         """Write only these fields, and prolong the life to ``seconds``. Idempotent.
 
-        False: the session with this incarnation is gone, and nothing was written.
+        ``tombstone``  if nothing worth storing is left, the session ends and leaves it.
+        ``lock``       nothing is written once it is another's.
         """
         key = self._key(session)
-        flat = [part for pair in changed.items() for part in pair]
-        call = SAVE.call([key], [incarnation, _ttl(seconds), len(changed), *flat, *removed])
-        return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
-
-    def prune(
-        self,
-        session: str,
-        incarnation: bytes,
-        seconds: float,
-        changes: Changes,
-        tombstone: bytes,
-    ) -> Exchange[Pruned]:
-        """Save, and end the session if nothing worth storing is left in it. Idempotent."""
-        key = self._key(session)
         changed, removed = changes
+        token, release = ("", 0) if lock is None else (lock.token, int(lock.release))
         flat = [part for pair in changed.items() for part in pair]
-        head = (incarnation, _ttl(seconds), GRACE, tombstone, PERMANENT, len(changed))
-        call = PRUNE.call([key], [*head, *flat, *removed])
-        return Exchange(FEATURE, key, (call,), _pruned, idempotent=True, deferrable=True)
+        head = (incarnation, whole(seconds), token, release, tombstone, GRACE, PERMANENT)
+        keys = [key] if lock is None else [key, self._lock_key(session)]
+        call = SAVE.call(keys, [*head, len(changed), *flat, *removed])
+        return Exchange(FEATURE, key, (call,), _saved, idempotent=True, deferrable=True)
 
-    def touch(self, session: str, incarnation: bytes, seconds: float) -> Exchange[bool]:
-        """Prolong the life to ``seconds``. A bare EXPIRE could prolong a tombstone instead."""
-        return self.save(session, incarnation, seconds, {}, ())
+    def touch(self, session: str, seconds: float) -> Exchange[Saved]:
+        """Prolong the life of whatever lives there. A bare EXPIRE could prolong a tombstone."""
+        return self.save(session, b"", seconds, Changes({}, []))
 
-    def destroy(self, session: str, tombstone: bytes) -> Exchange[bool]:
-        """End the session, leaving a tombstone for a minute; False: there was none. Idempotent."""
+    def destroy(
+        self, session: str, tombstone: bytes, *, user: str | None = None, replaced: bool = False
+    ) -> Exchange[bool]:
+        """End the session, leaving a tombstone for a minute; False: there was none. Idempotent.
+
+        ``user``      only if it is this user's.
+        ``replaced``  another session takes its place: a server too full for that leaves this one.
+        """
         key = self._key(session)
-        call = DESTROY.call([key], [GRACE, tombstone])
+        owner = b"" if user is None else record.user_text(user)
+        call = DESTROY.call([key], [GRACE, tombstone, owner, int(replaced)])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
 
-    def settled(self, session: str, outcome: Outcome[T], absent: T) -> T:
-        """The value of an outcome; ``absent`` where the key holds another program's value."""
-        error = outcome.error
-        if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
-            self.unreadable(session, None, error)
-            return absent
-        return outcome.result()
+    def lock(self, session: str, token: str, seconds: float) -> Exchange[float]:
+        """Take the session's lock for a while. Idempotent.
 
-    def unreadable(self, session: str, field: str | None, error: Exception) -> None:
-        """Tell, once for each session and field, that it counts as absent."""
-        session_unreadable.send(self, session=session, field=field, error=error)
-        if (session, field) in self._warned:
-            return
-        if len(self._warned) >= _WARNED_AT_MOST:
-            self._warned.clear()
-        self._warned.add((session, field))
-        part = "is no session" if field is None else f"has an unreadable field {field!r}"
-        log.warning("session %s %s, which counts as absent: %s", session, part, error)
+        Returns 0, or for how long it stays another's at most.
+        """
+        key = self._lock_key(session)
+        call = LOCK.call([key], [token, whole(seconds * 1000)])
+        return Exchange(FEATURE, key, (call,), _wait, idempotent=True)
 
-    def interrupted(self, session: str) -> None:
-        """Tell that a request's changes were dropped, as its session had ended."""
-        log.info("session %s ended while a request was changing it: changes dropped", session)
-        session_interrupted.send(self, session=session)
+    def unlock(self, session: str, token: str) -> Exchange[bool]:
+        """Release the lock if it is still this one's. Idempotent."""
+        key = self._lock_key(session)
+        call = UNLOCK.call([key], [token])
+        return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
 
     def _key(self, session: str) -> str:
         return self._keys.key(session, "session", "h", session)
 
+    def _lock_key(self, session: str) -> str:
+        return self._keys.key(session, "session", "l", session)
 
-def _ttl(seconds: float) -> int:
+
+def whole(seconds: float) -> int:
+    """A time to live as Redis takes it: whole, and 1 or more."""
     return max(1, math.ceil(seconds))
-
-
-def _loaded(replies: list[Reply]) -> Loaded:
-    stored = pairs(replies[0])
-    incarnation = stored.get(INCARNATION)
-    if incarnation is None:
-        return NOTHING._replace(rotated=stored.get(TOMBSTONE, b"").startswith(ROTATED))
-    fields: dict[str, bytes] = {}
-    for field, value in stored.items():
-        if field[:1] == b"\0":
-            continue
-        try:
-            fields[field.decode()] = value
-        except UnicodeDecodeError:
-            continue  # no name of ours
-    return Loaded(fields, incarnation, max(0, replies[1]) / 1000, False)
 
 
 def _created(replies: list[Reply]) -> Created:
@@ -195,8 +181,12 @@ def _created(replies: list[Reply]) -> Created:
     return Created(replies[0] == 1, other)
 
 
-def _pruned(replies: list[Reply]) -> Pruned:
-    return Pruned(replies[0])
+def _saved(replies: list[Reply]) -> Saved:
+    return Saved(replies[0])
+
+
+def _wait(replies: list[Reply]) -> float:
+    return float(max(0, replies[0])) / 1000
 
 
 def _yes(replies: list[Reply]) -> bool:

@@ -57,6 +57,7 @@ def counted(make_shop: MakeShop, proxy: Proxy) -> Shop:
     client = shop.app.test_client()
     client.get("/set/warm/1")
     client.get("/set/warm/2")
+    client.get("/login/warm")
     client.get("/clear")
     proxy.reset()
     return shop

@@ -17,8 +17,8 @@ from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.contents import Contents
+from flask_redis_kit.sessions.record import NOTHING, Loaded
 from flask_redis_kit.sessions.session import RedisSession
-from flask_redis_kit.sessions.store import NOTHING, Loaded
 
 codec = Codec()
 NO_CHANGE = Changes({}, [])

@@ -9,7 +9,7 @@ import redis
 from flask.sessions import SessionInterface
 from werkzeug.test import TestResponse
 
-from flask_redis_kit.sessions.saving import slide_interval
+from flask_redis_kit.sessions.span import slide_interval
 from tests.sessions.conftest import MakeShop
 from tests.sessions.shop import Shop, set_cookies, sid_of
 

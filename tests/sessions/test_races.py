@@ -150,7 +150,7 @@ def test_what_a_slow_request_did_to_a_session_that_ended_is_dropped(
     sid = shop.session_of(user_id="7", a=1)
     dropped: list[str] = []
 
-    def note(_: object, session: str) -> None:
+    def note(_: object, session: str, reason: str) -> None:
         dropped.append(session)
 
     with ThreadPoolExecutor(1) as pool, session_interrupted.connected_to(note):
@@ -160,14 +160,14 @@ def test_what_a_slow_request_did_to_a_session_that_ended_is_dropped(
             redis_client.delete(shop.key(sid))
         else:
             shop.visitor(sid).get(ending)
-        alive = set(redis_client.keys("frk:*"))
+        alive = set(redis_client.keys("frk:*:h:*"))
         pause.go_on.set()
         response = slow.result(10)
     assert response.status_code == 200
     assert set_cookies(response) == []  # it would overwrite the one that the other request set
     assert dropped == [shop.key(sid).rpartition(":")[2]]
     assert shop.read(sid) == {}
-    left = [key for key in redis_client.keys("frk:*") if redis_client.hexists(key, b"\0c")]
+    left = [key for key in redis_client.keys("frk:*:h:*") if redis_client.hexists(key, b"\0c")]
     assert set(left) <= alive
 
 

@@ -9,16 +9,19 @@ import redis
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.keys import KeyBuilder, key_pattern
+from flask_redis_kit.core.script import Script
 from flask_redis_kit.sessions import SessionsFeature
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.ids import digest_of, is_id, new_id, new_incarnation
+from flask_redis_kit.sessions.record import GRACE, NOTHING
+from flask_redis_kit.sessions.roll import ENROL, ROLL
 from flask_redis_kit.sessions.store import (
     CREATE,
     DESTROY,
-    GRACE,
-    NOTHING,
+    LOCK,
     SAVE,
-    Pruned,
+    UNLOCK,
+    Saved,
     SessionStore,
 )
 from tests.core.connecting import wire_to
@@ -41,7 +44,7 @@ def test_a_session_is_one_hash_under_the_hash_of_its_id(
     assert redis_client.keys("*") == [KEY.encode()]
     assert redis_client.hgetall(KEY) == {b"\0c": b"i", b"a": b"1", b"\0u": b"7"}
     assert 99 <= redis_client.ttl(KEY) <= 100
-    (spec,) = SessionsFeature.keyspace
+    spec = SessionsFeature.keyspace[0]
     assert key_pattern(spec).fullmatch(KEY.encode())
     loaded = store.wire.send(store.load(SESSION))
     assert loaded.fields == {"a": b"1"}
@@ -69,14 +72,14 @@ def test_creating_where_another_session_is_tells_whose(
 def test_nothing_is_created_where_one_has_ended(store: SessionStore) -> None:
     assert not store.wire.send(store.destroy(SESSION, b"k"))
     assert store.wire.send(store.create(SESSION, b"i", 100, {b"a": b"1"})) == (False, None)
-    assert store.wire.send(store.load(SESSION)) == NOTHING
+    assert store.wire.send(store.load(SESSION)).ended
 
 
 def test_saving_writes_and_deletes_only_what_is_named(
     store: SessionStore, redis_client: redis.Redis
 ) -> None:
     store.wire.send(store.create(SESSION, b"i", 100, {b"a": b"1", b"b": b"2", b"c": b"3"}))
-    assert store.wire.send(store.save(SESSION, b"i", 200, {b"a": b"\0\r\n\xff"}, [b"b"]))
+    assert store.wire.send(store.save(SESSION, b"i", 200, Changes({b"a": b"\0\r\n\xff"}, [b"b"])))
     assert redis_client.hgetall(KEY) == {b"\0c": b"i", b"a": b"\0\r\n\xff", b"c": b"3"}
     assert redis_client.ttl(KEY) > 100
 
@@ -89,15 +92,18 @@ def test_saving_what_ended_writes_nothing(
     if ended:
         store.wire.send(store.destroy(SESSION, b"d"))
     before = redis_client.hgetall(KEY), redis_client.ttl(KEY)
-    assert not store.wire.send(store.save(SESSION, b"i", 1000, {b"a": b"2"}, []))
-    assert not store.wire.send(store.touch(SESSION, b"i", 1000))
+    late = store.save(SESSION, b"i", 1000, Changes({b"a": b"2"}, []))
+    assert store.wire.send(late) is Saved.GONE
+    if ended:
+        assert store.wire.send(store.touch(SESSION, 1000)) is Saved.GONE
     assert (redis_client.hgetall(KEY), redis_client.ttl(KEY)) == before
 
 
 def test_saving_where_nothing_is_writes_nothing(
     store: SessionStore, redis_client: redis.Redis
 ) -> None:
-    assert not store.wire.send(store.save(SESSION, b"i", 1000, {b"a": b"2"}, []))
+    late = store.save(SESSION, b"i", 1000, Changes({b"a": b"2"}, []))
+    assert store.wire.send(late) is Saved.GONE
     assert redis_client.keys("*") == []
 
 
@@ -121,9 +127,10 @@ def test_a_session_may_have_more_fields_than_lua_has_stack(
     store.wire.send(store.create(SESSION, b"i", 100, many))
     assert len(store.wire.send(store.load(SESSION)).fields) == 20_000
     changed = dict.fromkeys(many, b"w")
-    store.wire.send(store.save(SESSION, b"i", 100, changed, [b"x%d" % n for n in range(20_000)]))
+    absent = [b"x%d" % n for n in range(20_000)]
+    store.wire.send(store.save(SESSION, b"i", 100, Changes(changed, absent)))
     assert set(store.wire.send(store.load(SESSION)).fields.values()) == {b"w"}
-    store.wire.send(store.save(SESSION, b"i", 100, {}, list(many)))
+    store.wire.send(store.save(SESSION, b"i", 100, Changes({}, list(many))))
     assert redis_client.hgetall(KEY) == {b"\0c": b"i"}
 
 
@@ -134,10 +141,13 @@ def test_a_field_that_is_no_text_is_passed_over(
     assert store.wire.send(store.load(SESSION)).fields == {"a": b"1"}
 
 
-@pytest.mark.parametrize("script", [SAVE, CREATE, DESTROY], ids=lambda script: script.filename)
-def test_every_script_says_what_it_takes_and_returns(script: object) -> None:
-    source = script.source.decode()  # type: ignore[attr-defined]
-    for heading in ("-- KEYS     1 session (hash)", "-- ARGV     1 ", "-- RETURNS  1 "):
+SCRIPTS = [SAVE, CREATE, DESTROY, LOCK, UNLOCK, ENROL, ROLL]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.filename)
+def test_every_script_says_what_it_takes_and_returns(script: Script) -> None:
+    source = script.source.decode()
+    for heading in ("-- KEYS     1 ", "-- ARGV     1 ", "-- RETURNS  "):
         assert heading in source
 
 
@@ -155,13 +165,13 @@ def test_pruning_ends_a_session_only_if_nothing_is_left(
     fields = {b"a": b"1", b"b": b"2", b"\0u": b"7", b"_permanent": b"3"}
     assert store.wire.send(store.create(SESSION, b"i", 100, fields)).created
 
-    def prune(field: bytes, tombstone: bytes, incarnation: bytes = b"i") -> Pruned:
+    def prune(field: bytes, tombstone: bytes, incarnation: bytes = b"i") -> Saved:
         changes = Changes({b"_permanent": b"4"}, [field])
-        return store.wire.send(store.prune(SESSION, incarnation, 200, changes, tombstone))
+        return store.wire.send(store.save(SESSION, incarnation, 200, changes, tombstone=tombstone))
 
-    assert prune(b"a", b"d0", b"another") is Pruned.GONE
+    assert prune(b"a", b"d0", b"another") is Saved.GONE
     assert redis_client.hgetall(KEY) == {b"\0c": b"i", **fields}
-    assert prune(b"a", b"d1") is Pruned.GOES_ON
+    assert prune(b"a", b"d1") is Saved.SAVED
     assert redis_client.hgetall(KEY) == {
         b"\0c": b"i",
         b"\0u": b"7",
@@ -169,8 +179,8 @@ def test_pruning_ends_a_session_only_if_nothing_is_left(
         b"_permanent": b"4",
     }
     assert redis_client.ttl(KEY) > 100
-    assert prune(b"b", b"d2") is Pruned.ENDED
-    assert prune(b"b", b"d2") is Pruned.ENDED  # sent again: its reply was lost
-    assert prune(b"b", b"d3") is Pruned.GONE
+    assert prune(b"b", b"d2") is Saved.ENDED
+    assert prune(b"b", b"d2") is Saved.ENDED  # sent again: its reply was lost
+    assert prune(b"b", b"d3") is Saved.GONE
     assert redis_client.hgetall(KEY) == {b"\0x": b"d2"}
     assert 0 < redis_client.ttl(KEY) <= GRACE

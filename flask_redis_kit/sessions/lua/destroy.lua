@@ -4,18 +4,25 @@
 -- reply it finds its own tombstone and reports the same as the first time.
 --
 -- KEYS     1 session (hash)
--- ARGV     1 grace (s): how long the tombstone stays; 0: none
+-- ARGV     1 grace (s): how long the tombstone stays
 --          2 tombstone: the reason (r rotated, d destroyed, k revoked) and, after it, what tells
 --            this ending from another one
--- RETURNS  1 there was a session; 0 there was none
+--          3 whose session it must be; empty: anybody's
+--          4 1: fail, and leave it, on a server that is full, as the session that takes its place
+--            could not be stored either; 0: end it there, too
+-- RETURNS  1 there was a session; 0 there was none, or it is another user's
 
 if redis.call('HGET', KEYS[1], '\0x') == ARGV[2] then
   return 1
 end
 local had = redis.call('HEXISTS', KEYS[1], '\0c')
-redis.call('UNLINK', KEYS[1])
-if tonumber(ARGV[1]) > 0 then
-  redis.call('HSET', KEYS[1], '\0x', ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[1])
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], '\0u') ~= ARGV[3] then
+  return 0
 end
+if ARGV[4] == '1' then
+  redis.call('HSET', KEYS[1], '\0x', ARGV[2]) -- a full server refuses it as the first write only
+end
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], '\0x', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
 return had

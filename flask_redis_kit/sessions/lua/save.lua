@@ -2,17 +2,48 @@
 --
 -- A logout, a rotation, a revocation or the expiry in between has taken the incarnation away: then
 -- nothing is written, so a slow request can't bring a session back. Fields that are not named keep
--- what other requests stored in them. Running it twice is the same as once.
+-- what other requests stored in them. Who removed the last fields that he knows of gives a
+-- tombstone: if no other field is there, the session ends. Who holds the session's lock gives his
+-- token: nothing is written once the lock is another's. Sent again after a lost reply it changes
+-- nothing more.
 --
--- KEYS     1 session (hash)
--- ARGV     1 incarnation that was loaded, 2 time to live (s), 3 number of fields to set,
---          then that many pairs of field and value, then the fields to delete
--- RETURNS  1 saved; 0 the session is gone, or is another incarnation
+-- KEYS     1 session (hash), 2 its lock (string), if a token is given
+-- ARGV     1 incarnation that was loaded; empty: whichever it is
+--          2 time to live (s), unless field '\0a' says less
+--          3 token of the lock; empty: none
+--          4 1: release the lock, 0: keep it
+--          5 tombstone: the reason and, after it, what tells this ending from another one; empty:
+--            the session goes on without fields, too
+--          6 grace (s): how long a tombstone stays
+--          7 the field that alone is not worth storing
+--          8 number of fields to set, then that many pairs of field and value, then the fields to
+--            delete
+-- RETURNS  1 saved; 2 the session has ended; 0 it was gone, or is another incarnation;
+--          -1 the lock is another's
 
 local CHUNK = 7000 -- arguments per command: Lua's stack bounds unpack; even, to keep pairs together
+local TTL, TOKEN, RELEASE, TOMBSTONE, GRACE, ALONE, SET = 2, 3, 4, 5, 6, 7, 8
 
-if redis.call('HGET', KEYS[1], '\0c') ~= ARGV[1] then
+local may_end = ARGV[TOMBSTONE] ~= ''
+if may_end and redis.call('HGET', KEYS[1], '\0x') == ARGV[TOMBSTONE] then
+  return 2
+end
+local stored = redis.call('HMGET', KEYS[1], '\0c', '\0l')
+if not stored[1] or (ARGV[1] ~= '' and stored[1] ~= ARGV[1]) then
   return 0
+end
+
+if ARGV[TOKEN] ~= '' then
+  if stored[2] == ARGV[TOKEN] then
+    return 1 -- it was saved and released before, and others may have written since
+  end
+  if redis.call('GET', KEYS[2]) ~= ARGV[TOKEN] then
+    return -1
+  end
+  if ARGV[RELEASE] == '1' then
+    redis.call('HSET', KEYS[1], '\0l', ARGV[TOKEN])
+    redis.call('DEL', KEYS[2])
+  end
 end
 
 local function apply(command, first, last)
@@ -21,8 +52,26 @@ local function apply(command, first, last)
   end
 end
 
-local deletions = 4 + 2 * tonumber(ARGV[3])
-apply('HSET', 4, deletions - 1)
+local deletions = SET + 1 + 2 * tonumber(ARGV[SET])
+apply('HSET', SET + 1, deletions - 1)
 apply('HDEL', deletions, #ARGV)
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+
+local ends = may_end
+if may_end then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    ends = ends and (field == ARGV[ALONE] or string.byte(field) == 0)
+  end
+end
+if ends then
+  redis.call('UNLINK', KEYS[1])
+  redis.call('HSET', KEYS[1], '\0x', ARGV[TOMBSTONE])
+  redis.call('EXPIRE', KEYS[1], ARGV[GRACE])
+  return 2
+end
+
+redis.call('EXPIRE', KEYS[1], ARGV[TTL])
+local deadline = redis.call('HGET', KEYS[1], '\0a')
+if deadline then
+  redis.call('EXPIREAT', KEYS[1], deadline, 'LT')
+end
 return 1

@@ -1,0 +1,78 @@
+"""The settings ``SESSION_…``, named as Flask and Flask-Session name theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flask_redis_kit.core.config import FeatureConfig
+from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.sessions.ids import MOST_BYTES
+
+
+def _key(name: str, default: Any) -> Any:
+    return field(default=default, metadata={"key": f"SESSION_{name}"})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsConfig(FeatureConfig):
+    """Times are seconds. The cookie's own settings are Flask's ``SESSION_COOKIE_…``.
+
+    ``idle_timeout``      how long a session lives without being used; None:
+                          ``PERMANENT_SESSION_LIFETIME``.
+    ``absolute_timeout``  how long it lives at most, however much it is used; None: no limit.
+    ``renew_after``       an id older than this is replaced when it is next used; None: never.
+    ``sliding``           reading prolongs a session, not only writing. Flask's
+                          ``SESSION_REFRESH_EACH_REQUEST``.
+    ``touch_untouched``   so does a request that leaves it alone: one round trip each.
+    ``permanent``         new sessions get a cookie that outlives the browser.
+    ``identity_keys``     the keys that say who the user is; the id changes when one of them does.
+    ``max_per_user``      at a login beyond it the session that was not used for longest ends.
+    ``id_length``         random bytes of an id.
+    ``on_load_error``     "raise": reading it is a 503; "anonymous": it is empty and can't be saved.
+    ``on_save_error``     "raise": a change that could not be stored is a 500; "drop": it is logged.
+    ``on_interrupt``      when the session ended while a request was changing it. "drop": the change
+                          is dropped and a signal sent; "raise": ``SessionInterrupted`` as well.
+    ``no_store``          responses with a session's cookie carry ``Cache-Control: no-store``.
+    """
+
+    idle_timeout: float | None = _key("IDLE_TIMEOUT", None)
+    absolute_timeout: float | None = _key("ABSOLUTE_TIMEOUT", None)
+    renew_after: float | None = _key("RENEW_AFTER", None)
+    sliding: bool = _key("REFRESH_EACH_REQUEST", True)
+    touch_untouched: bool = _key("TOUCH_UNTOUCHED", False)
+    permanent: bool = _key("PERMANENT", False)
+    identity_keys: tuple[str, ...] = _key("IDENTITY_KEYS", ("_user_id", "user_id"))
+    max_per_user: int | None = _key("MAX_PER_USER", None)
+    id_length: int = _key("ID_LENGTH", 32)
+    on_load_error: Literal["raise", "anonymous"] = _key("ON_LOAD_ERROR", "raise")
+    on_save_error: Literal["raise", "drop"] = _key("ON_SAVE_ERROR", "raise")
+    on_interrupt: Literal["drop", "raise"] = _key("ON_INTERRUPT", "drop")
+    no_store: bool = _key("NO_STORE", True)
+
+    def __post_init__(self) -> None:
+        for name in ("idle_timeout", "absolute_timeout", "renew_after", "max_per_user"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise _wrong(name, value, "give 1 or more, or None to do without")
+        if not 16 <= self.id_length <= MOST_BYTES:
+            raise _wrong(
+                "id_length",
+                self.id_length,
+                f"an id of fewer than 16 random bytes can be guessed: give 16 to {MOST_BYTES}",
+            )
+        if not all(self.identity_keys):
+            raise _wrong("identity_keys", self.identity_keys, "name keys of the session")
+        limits = (self.idle_timeout, self.absolute_timeout)
+        if None not in limits and limits[0] > limits[1]:  # type: ignore[operator]  # not None
+            raise _wrong(
+                "idle_timeout",
+                self.idle_timeout,
+                f"a session ends after SESSION_ABSOLUTE_TIMEOUT={self.absolute_timeout!r} anyway: "
+                "give less than that",
+            )
+
+
+def _wrong(name: str, value: object, cure: str) -> ConfigError:
+    key = f"SESSION_{name.upper()}"
+    return ConfigError(f"{key}={value!r}: {cure}.", key=key)

@@ -1,0 +1,147 @@
+"""What the server holds of one session: its fields, and those of the kit, which begin with NUL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from flask_redis_kit.core.codec import Codec
+from flask_redis_kit.core.errors import CodecError
+from flask_redis_kit.core.exchange import Reply, pairs
+from flask_redis_kit.sessions.ids import began, digest_of
+
+INCARNATION: Final = b"\0c"
+"""What tells this life of the session from another one; see ``ids.new_incarnation``."""
+DEADLINE: Final = b"\0a"
+"""When it ends at the latest: seconds since 1970, as text."""
+CREATED: Final = b"\0b"
+"""When it began under another id: seconds since 1970, as text."""
+DEVICE: Final = b"\0d"
+"""Of a session with a user: what it was last used with; see ``Device``."""
+LIFE: Final = b"\0e"
+"""How long it lives without being used, where ``set_expiry`` said so: seconds, as text."""
+SEEN: Final = b"\0s"
+"""Of a session with a user: when it was last used, in whole seconds since 1970, as text."""
+USER: Final = b"\0u"
+"""Whose it is: ``str(user)``."""
+TOMBSTONE: Final = b"\0x"
+"""Of a session that has ended: one of the reasons below, then what tells this end from another."""
+
+OWN: Final = (INCARNATION, DEADLINE, CREATED, DEVICE, LIFE, SEEN, USER, TOMBSTONE)
+
+ROTATED: Final = b"r"
+DESTROYED: Final = b"d"
+REVOKED: Final = b"k"
+GRACE: Final = 60
+"""How long a tombstone stays, in seconds."""
+
+_NONE: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+
+
+class Loaded(NamedTuple):
+    """What lies under an id.
+
+    ``fields``       encoded, by name; empty if there is no session.
+    ``incarnation``  None: no session.
+    ``seconds``      how long it still lives, 0 if that is not known.
+    ``rotated``      there is none because it got another id a moment ago.
+    ``own``          the kit's own fields.
+    """
+
+    fields: Mapping[str, bytes]
+    incarnation: bytes | None
+    seconds: float
+    rotated: bool
+    own: Mapping[bytes, bytes] = _NONE
+
+    @property
+    def renewed(self) -> float | None:
+        """When it got this id, in seconds since 1970."""
+        return None if self.incarnation is None else began(self.incarnation)
+
+    @property
+    def created(self) -> float | None:
+        """When it began, in seconds since 1970; a rotation keeps that."""
+        return self.number(CREATED) or self.renewed
+
+    @property
+    def user(self) -> str | None:
+        """Whose it is, as stored."""
+        stored = self.own.get(USER)
+        return None if stored is None else stored.decode(errors="replace")
+
+    @property
+    def ended(self) -> bool:
+        """Whether there was one until a moment ago."""
+        return TOMBSTONE in self.own
+
+    def number(self, name: bytes) -> float | None:
+        """One of the kit's own fields that hold seconds."""
+        try:
+            return float(self.own[name])
+        except (KeyError, ValueError):
+            return None
+
+
+NOTHING: Final = Loaded({}, None, 0.0, False)
+
+
+def loaded(replies: list[Reply]) -> Loaded:
+    """Reads the replies to HGETALL and PTTL."""
+    stored = pairs(replies[0])
+    incarnation = stored.get(INCARNATION)
+    if incarnation is None:
+        tombstone = stored.get(TOMBSTONE)
+        if tombstone is None:
+            return NOTHING
+        return NOTHING._replace(rotated=tombstone.startswith(ROTATED), own={TOMBSTONE: tombstone})
+    fields: dict[str, bytes] = {}
+    own: dict[bytes, bytes] = {}
+    for field, value in stored.items():
+        if field[:1] == b"\0":
+            own[field] = value
+            continue
+        try:
+            fields[field.decode()] = value
+        except UnicodeDecodeError:
+            continue  # no name of ours
+    return Loaded(fields, incarnation, max(0, replies[1]) / 1000, False, own)
+
+
+def glanced(replies: list[Reply]) -> Loaded:
+    """Reads the replies to HMGET of all ``OWN`` and PTTL: no fields but the kit's."""
+    own = {name: value for name, value in zip(OWN, replies[0], strict=True) if value is not None}
+    return loaded([own, replies[1]])
+
+
+class Device(NamedTuple):
+    """What a session is used with: as the browser calls itself, and where it comes from."""
+
+    user_agent: str
+    address: str
+
+    def stored(self, codec: Codec) -> bytes:
+        """As it is stored; long names are cut."""
+        return codec.encode([self.user_agent[:250], self.address[:50]])
+
+
+def device_of(codec: Codec, data: bytes | None) -> Device:
+    """What was stored, with empty parts where it can't be read."""
+    if data is None:
+        return Device("", "")
+    try:
+        agent, address = codec.decode(data)
+        return Device(str(agent), str(address))
+    except (CodecError, TypeError, ValueError):
+        return Device("", "")
+
+
+def user_digest(user: str) -> str:
+    """What names a user in keys."""
+    return digest_of(user)
+
+
+def user_text(user: object) -> bytes:
+    """A user as stored: 7 and "7" are the same."""
+    return str(user).encode(errors="backslashreplace")

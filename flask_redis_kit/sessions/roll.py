@@ -1,0 +1,71 @@
+"""Which sessions a user has: an index for each user.
+
+``frk:{<ns>:<hash>}:session:u:<hash>``, where hash is the SHA-256 of the user: a sorted set of
+hashed ids, each with the time when it is over for certain. It is another key than the sessions', on
+Cluster in another slot, so nothing that needs both is one step; see ``devices.py`` for the order
+that makes up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from flask_redis_kit.core.exchange import Exchange, Reply
+from flask_redis_kit.core.keys import KeyBuilder
+from flask_redis_kit.core.script import Script
+from flask_redis_kit.sessions.record import GRACE, user_digest
+
+FEATURE: Final = "sessions"
+ENROL: Final = Script("flask_redis_kit.sessions", "lua/enrol.lua")
+ROLL: Final = Script("flask_redis_kit.sessions", "lua/roll.lua")
+
+
+class UserIndex:
+    """The exchanges with the users' indexes."""
+
+    def __init__(self, keys: KeyBuilder) -> None:
+        self._keys = keys
+
+    def enrol(self, user: str, session: str, seconds: float) -> Exchange[int]:
+        """Enter a session that may live for ``seconds``, or prolong its entry. Idempotent.
+
+        Returns how many entries there are.
+        """
+        key = self._key(user)
+        call = ENROL.call([key], [session, int(seconds) + 1])
+        return Exchange(FEATURE, key, (call,), _first, idempotent=True, deferrable=True)
+
+    def read(self, user: str, least: float) -> Exchange[dict[str, bool]]:
+        """The sessions of a user, and whether each was entered more than a minute ago.
+
+        ``least``  how long a new entry lives at least, in seconds.
+        """
+        key = self._key(user)
+        call = ROLL.call([key], [int(least), GRACE])
+        return Exchange(FEATURE, key, (call,), _members, read_only=True)
+
+    def remove(self, user: str, sessions: Sequence[str]) -> Exchange[int]:
+        """Remove the entries of sessions that have ended."""
+        key = self._key(user)
+        command = ("ZREM", key, *sessions)
+        return Exchange(FEATURE, key, (command,), _first, idempotent=True, deferrable=True)
+
+    def retire(self, user: str, session: str) -> Exchange[int]:
+        """Leave an entry to the next ``enrol``; a server that is full refuses, unlike a removal."""
+        key = self._key(user)
+        command = ("ZADD", key, "XX", 0, session)
+        return Exchange(FEATURE, key, (command,), _first, idempotent=True, deferrable=True)
+
+    def _key(self, user: str) -> str:
+        name = user_digest(user)
+        return self._keys.key(name, "session", "u", name)
+
+
+def _first(replies: list[Reply]) -> int:
+    return int(replies[0])
+
+
+def _members(replies: list[Reply]) -> dict[str, bool]:
+    flat = replies[0]
+    return {flat[n].decode(): bool(flat[n + 1]) for n in range(0, len(flat), 2)}

@@ -1,0 +1,165 @@
+"""How long a session lives, and the kit's own fields that say so and whose it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flask_redis_kit.core.codec import Codec
+from flask_redis_kit.sessions.changes import Changes
+from flask_redis_kit.sessions.config import SessionsConfig
+from flask_redis_kit.sessions.record import (
+    CREATED,
+    DEADLINE,
+    DEVICE,
+    LIFE,
+    SEEN,
+    USER,
+    Device,
+    Loaded,
+    user_text,
+)
+
+_SKEW = 60.0
+"""Seconds by which the clocks of the application's machines may differ."""
+
+
+def slide_interval(idle: float) -> float:
+    """How often a session that is only read is prolonged, in seconds: 60 times in its life."""
+    return min(max(idle / 60, 1.0), 3600.0)
+
+
+def deadline_of(config: SessionsConfig, found: Loaded) -> float | None:
+    """When it ends at the latest, in seconds since 1970.
+
+    What was stored when it began, or what the application says by now if that is sooner.
+    """
+    stored, most, created = found.number(DEADLINE), config.absolute_timeout, found.created
+    if most is None or created is None:
+        return stored
+    limit = created + most
+    return limit if stored is None or limit < stored - _SKEW else stored
+
+
+def deadline_passed(config: SessionsConfig, found: Loaded) -> bool:
+    """Whether it lives beyond its end: only where ``SESSION_ABSOLUTE_TIMEOUT`` came later."""
+    if config.absolute_timeout is None:
+        return False
+    deadline = deadline_of(config, found)
+    return deadline is not None and deadline + _SKEW < time.time()
+
+
+class Span:
+    """The time and the owner of one session as one save sees them.
+
+    ``idle``    how long it lives without being used, in seconds.
+    ``life``    that, if it was set for this session: ``session.set_expiry``.
+    ``user``    whose it is by now, None: nobody's.
+    ``device``  tells what it is used with.
+    """
+
+    def __init__(
+        self,
+        config: SessionsConfig,
+        codec: Codec,
+        found: Loaded,
+        *,
+        idle: float,
+        life: float | None,
+        user: object,
+        device: Callable[[], Device],
+    ) -> None:
+        self.idle = idle if life is None else life
+        self.user = None if user is None else user_text(user).decode()
+        self.deadline = deadline_of(config, found)
+        self.least = idle
+        self._codec = codec
+        self._found = found
+        self._life = life
+        self._device = device
+        self._now = time.time()
+        self._config = config
+
+    @property
+    def seconds(self) -> float:
+        """How long it may live from now on without being used."""
+        if self.deadline is None:
+            return self.idle
+        return max(1.0, min(self.idle, self.deadline - self._now))
+
+    @property
+    def due(self) -> bool:
+        """Whether its remaining life is off by so much that reading it prolongs it."""
+        return abs(self.seconds - self._found.seconds) >= slide_interval(self.idle)
+
+    @property
+    def renewal_due(self) -> bool:
+        """Whether its id is to be replaced."""
+        after, since = self._config.renew_after, self._found.renewed
+        return after is not None and since is not None and self._now - since >= after
+
+    @property
+    def entry_due(self) -> bool:
+        """Whether its entry in the user's index must be prolonged."""
+        if self.user is None:
+            return False
+        seen = self._found.number(SEEN)
+        return (
+            seen is None
+            or self._found.user != self.user
+            or self._life_changed
+            or abs(self._now - seen) >= slide_interval(self.idle)
+        )
+
+    @property
+    def entry_seconds(self) -> float:
+        """How long an entry in the user's index must stay if it is not prolonged."""
+        return max(self.idle, self.least) + slide_interval(self.idle)
+
+    def changed(self, *, entry: bool) -> Changes:
+        """Which of the kit's own fields a save has to change. ``entry``: the index is prolonged."""
+        found, own = self._found.own, dict[bytes, bytes]()
+        removed: list[bytes] = []
+        if self._life_changed:
+            if self._life is None:
+                removed.append(LIFE)
+            else:
+                own[LIFE] = _text(self._life)
+        if self.deadline is not None and self.deadline != self._found.number(DEADLINE):
+            own[DEADLINE] = _text(self.deadline)
+        if self.user is None:
+            removed += [name for name in (USER, DEVICE, SEEN) if name in found]
+        elif entry:
+            now = self._owner()
+            own.update({name: data for name, data in now.items() if found.get(name) != data})
+        return Changes(own, removed)
+
+    def fresh(self, *, goes_on: bool) -> dict[bytes, bytes]:
+        """The kit's own fields of a session that is stored under a new id.
+
+        ``goes_on``  it is the same session as before; else its time begins anew.
+        """
+        own: dict[bytes, bytes] = {} if self.user is None else self._owner()
+        if self._life is not None:
+            own[LIFE] = _text(self._life)
+        if goes_on:
+            if self._found.created is not None:
+                own[CREATED] = repr(self._found.created).encode()
+            if self.deadline is not None:
+                own[DEADLINE] = _text(self.deadline)
+        return own
+
+    @property
+    def _life_changed(self) -> bool:
+        return self._life != self._found.number(LIFE)
+
+    def _owner(self) -> dict[bytes, bytes]:
+        return {
+            USER: user_text(self.user),
+            SEEN: _text(self._now),
+            DEVICE: self._device().stored(self._codec),
+        }
+
+
+def _text(seconds: float) -> bytes:
+    return str(int(seconds)).encode()
