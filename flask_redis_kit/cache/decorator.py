@@ -1,46 +1,21 @@
-"""``@cache_result``: the decorator, and what hangs on a decorated function."""
+"""``@cache_result``."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast
+from typing import Any, ParamSpec, TypeVar, Unpack
 
-from flask_redis_kit.cache import route
+from flask_redis_kit.cache.cached import Binds, Cached, CachedAsync
 from flask_redis_kit.cache.engine import CacheEngine
-from flask_redis_kit.cache.flow import Flow, computed, run, run_async
 from flask_redis_kit.cache.options import Declared, Options, checked_options
-from flask_redis_kit.cache.pages import PAGES, Pages
-from flask_redis_kit.cache.recipe import Recipe, plain
+from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.tags import TagsOf
 from flask_redis_kit.cache.ttl import Ttl, TtlOf
 from flask_redis_kit.core.feature import current_state
-from flask_redis_kit.core.request import PLAN, RequestBatch
 
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-
-
-class Cached(Protocol[P, R_co]):
-    """A function whose results are cached; called like the function itself."""
-
-    @property
-    def uncached(self) -> Callable[P, R_co]:
-        """The function itself."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """The result of this call, from the cache or computed."""
-
-    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """The key in Redis of this call's result. (A route's key depends on the URL, too.)"""
-
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Invalidate this call's result, and the responses of a route with these arguments.
-
-        One round trip. Raises ``InvalidationError`` if the server can't be reached.
-        """
 
 
 def cache_result(
@@ -52,15 +27,31 @@ def cache_result(
     """Cache the results of a function, or the responses of a view, in the current application.
 
     ``key_prefix``  a name for the function's values that outlives a move to another module.
-    ``ttl``         seconds or a timedelta; ``REDIS_CACHE_DEFAULT_TTL`` (300 s) if left out.
-    ``tags``        at most 32 names to invalidate by; ``{parameter}`` is filled in.
+    ``ttl``         seconds, a timedelta, or a function that makes it of the result (None: it is not
+                    stored); ``REDIS_CACHE_DEFAULT_TTL`` (300 s) if left out.
+    ``tags``        at most 32 names to invalidate by; ``{parameter}`` is filled in; a function
+                    makes one or several of the result. See ``kit.cache.tag``, too.
+    ``grace``       so much longer than its ``ttl`` a value is served, while one caller computes the
+                    next one, or if that raises.
+    ``vary``        what results depend on besides the arguments: names of request headers, and
+                    functions without arguments, such as ``lambda: current_user.id``.
+    ``key``         makes the arguments' part of the key from the arguments: ``key(*args, **kw)``.
+    ``ignore``      parameters that tell no calls apart, such as ``("self", "db")``.
+    ``version``     a part of the key, to be changed with what the function returns.
+    ``when``        whether to store a result: ``when(result)``.
+    ``exceptions``  classes of exceptions that are kept like results and raised again.
+    ``wait``        seconds to wait for another caller's computation before one's own.
+    ``codec``       an object with ``encode`` and ``decode`` in place of the application's codec.
     ``public``      the result is the same for everyone although the session is read, or the request
                     of a view has an ``Authorization`` header.
+    ``methods``     of a route: the HTTP methods served from the cache, ``("GET", "HEAD")``.
+    ``query``       of a route: the query parameters that count; all but tracking ones if left out.
+    ``body_key``    of a route: the request's body is a part of the key.
 
-    Works on functions and views, blocking and ``async def``. Arguments are told apart by exact
-    type and value; one without identity raises ``TypeError`` naming it. Concurrent calls compute
-    once, in all processes together. A hit costs one round trip, a miss three; when the server
-    fails, everything is computed. Bad arguments raise ``TypeError`` or ``ConfigError`` here.
+    Works on functions, methods and views, blocking and ``async def``. Arguments are told apart by
+    exact type and value; one without identity raises ``TypeError`` naming it. Concurrent calls
+    compute once, in all processes together. A hit costs one round trip, a miss three; when the
+    server fails, everything is computed. Bad options raise ``TypeError`` or ``ConfigError`` here.
     """
     return decorator(_current_engine, checked_options(key_prefix, ttl, tags, options))
 
@@ -76,83 +67,17 @@ def decorator(
     """The decorator with these options, for the application that ``locate`` finds."""
 
     def decorate(function: Callable[P, R]) -> Cached[P, R]:
-        recipe = Recipe(function, options)
-        asynchronous = inspect.iscoroutinefunction(function)
-        pages = Pages(recipe)
-        wrapper = (_async_wrapper if asynchronous else _wrapper)(pages, locate)
-        return cast("Cached[P, R]", _dressed(wrapper, pages, locate))
+        plain, binds = _unwrapped(function)
+        kind = CachedAsync if inspect.iscoroutinefunction(plain) else Cached
+        return kind(Recipe(plain, options), locate, binds)
 
     return decorate
 
 
-def _wrapper(pages: Pages, locate: Callable[[], CacheEngine]) -> Callable[..., Any]:
-    function = pages.recipe.function
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        engine = locate()
-        if not engine.enabled:
-            return function(*args, **kwargs)
-        flow = _flow(engine, pages, wrapper, args, kwargs)
-        return run(flow, engine.context.send, lambda: function(*args, **kwargs))
-
-    return wrapper
-
-
-def _async_wrapper(pages: Pages, locate: Callable[[], CacheEngine]) -> Callable[..., Any]:
-    function = pages.recipe.function
-
-    @functools.wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        engine = locate()
-        if not engine.enabled:
-            return await function(*args, **kwargs)
-        flow = _flow(engine, pages, wrapper, args, kwargs)
-        return await run_async(flow, engine.context.send, lambda: function(*args, **kwargs))
-
-    return wrapper
-
-
-def _flow(
-    engine: CacheEngine,
-    pages: Pages,
-    wrapper: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Flow[Any]:
-    visit = route.arrive(engine, pages, wrapper)
-    if visit is not None:
-        return visit.flow(args, kwargs)
-    if route.must_compute(engine, pages, wrapper):
-        return computed()
-    return plain(engine, pages.recipe, args, kwargs)
-
-
-def _dressed(
-    wrapper: Callable[..., Any], pages: Pages, locate: Callable[[], CacheEngine]
-) -> Callable[..., Any]:
-    """The wrapper with what hangs on it: the plan for routes, and the functions for users."""
-    recipe = pages.recipe
-
-    def cache_key(*args: Any, **kwargs: Any) -> str:
-        digest = recipe.digest(recipe.bound(args, kwargs))
-        return locate().shards.place(digest).value
-
-    def invalidate(*args: Any, **kwargs: Any) -> None:
-        locate().invalidate_call(recipe.digest(recipe.bound(args, kwargs)), recipe.about)
-
-    def plan(batch: RequestBatch) -> None:
-        try:
-            route.plan(locate(), pages, wrapper, batch)
-        except Exception:  # noqa: BLE001  # a plan only saves a trip; the view's place will tell
-            return
-
-    for name, attribute in (
-        ("cache_key", cache_key),
-        ("invalidate", invalidate),
-        ("uncached", recipe.function),
-        (PLAN, plan),
-        (PAGES, pages),
-    ):
-        setattr(wrapper, name, attribute)
-    return wrapper
+def _unwrapped(function: Any) -> tuple[Callable[..., Any], Binds]:
+    """The function, and what it gets as its first argument when it stands in a class."""
+    if isinstance(function, classmethod):
+        return function.__func__, "class"
+    if isinstance(function, staticmethod):
+        return function.__func__, "nothing"
+    return function, "object"

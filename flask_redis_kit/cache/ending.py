@@ -12,8 +12,10 @@ from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.entry import Committed
 from flask_redis_kit.cache.flight import Turn
 from flask_redis_kit.cache.pages import Pages
+from flask_redis_kit.cache.running import Running
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import LATE_COOKIE, SESSION, Refusal, refusal
+from flask_redis_kit.cache.terms import terms
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.session_watch import session_accessed
 
@@ -25,13 +27,16 @@ class Ending:
     be read, and a cookie set, by what comes after the view.
     """
 
-    __slots__ = ("_covered", "_engine", "_pages", "_request", "_turn")
+    __slots__ = ("_covered", "_engine", "_pages", "_request", "_running", "_turn")
 
-    def __init__(self, engine: CacheEngine, pages: Pages, request: Request, turn: Turn) -> None:
+    def __init__(
+        self, engine: CacheEngine, pages: Pages, request: Request, turn: Turn, running: Running
+    ) -> None:
         self._engine = engine
         self._pages = pages
         self._request = request
         self._turn = turn
+        self._running = running
         # a function in `vary` has told users apart only if somebody has read who it is by now
         variants = pages.variants
         named = bool(variants.factors) and session_accessed()
@@ -70,6 +75,9 @@ class Ending:
             why = self._later(response)
         if why is not None:
             return None, why
+        lifetime = terms(engine, pages.recipe, response, self._running)
+        if isinstance(lifetime, str):
+            return None, Refusal(lifetime)
         for title in pages.variants.titles:
             response.vary.add(title)
         if pages.variants.personal:
@@ -81,8 +89,7 @@ class Ending:
         )
         if payload is None:
             return None, None
-        lifetime = pages.recipe.lifetime(engine)
-        return engine.flights.storing(self._turn, payload, lifetime), None
+        return engine.flights.storing(self._turn, payload, lifetime, self._running.tags), None
 
     def _later(self, response: Response) -> Refusal | None:
         """What may forbid to store only after the view has returned."""

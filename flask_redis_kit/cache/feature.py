@@ -8,12 +8,14 @@ from typing import ClassVar, ParamSpec, TypeVar, Unpack
 from flask_redis_kit.cache import rules
 from flask_redis_kit.cache.address import tags_of_url
 from flask_redis_kit.cache.by_hand import ByHand
+from flask_redis_kit.cache.cached import Cached
 from flask_redis_kit.cache.config import CacheConfig
-from flask_redis_kit.cache.decorator import Cached, decorator
+from flask_redis_kit.cache.decorator import decorator
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.options import Declared, checked_options
+from flask_redis_kit.cache.running import tag
 from flask_redis_kit.cache.shards import KEYSPACE
-from flask_redis_kit.cache.tags import TagsOf, several_tags
+from flask_redis_kit.cache.tags import TagsOf, member, several_tags
 from flask_redis_kit.cache.transaction import CacheTransaction
 from flask_redis_kit.cache.ttl import Ttl, TtlOf
 from flask_redis_kit.core.feature import Context
@@ -48,6 +50,14 @@ class CacheFeature(ByHand):
     ) -> Callable[[Callable[P, R]], Cached[P, R]]:
         """``cache_result`` for this kit: needs no application context at the call."""
         return decorator(self.engine, checked_options(key_prefix, ttl, tags, options))
+
+    def tag(self, *tags: str) -> None:
+        """Add tags to the values that are being computed here; nothing if there are none. No trip.
+
+        For what is known only while computing, such as the ids of the rows that were found. They
+        reach the cached function that this is called in, and all those that it was called by.
+        """
+        tag(self.engine(), [member("t", name) for name in several_tags(tags, "tag")])
 
     def invalidate_tags(self, *tags: str, soft: bool = False) -> int:
         """Invalidate all values with any of these tags; returns how many different tags.

@@ -3,6 +3,9 @@
 Everything is encoded with its exact type and its length, so neither separators nor look-alikes
 (``1``, ``True``, ``1.0``, ``"1"``) collide; what has no identity of its own is refused rather than
 taken by its ``repr``. Raw input never reaches the server.
+
+A class of the user's own says what identifies its objects with a method ``__cache_key__``, or
+``register_key_type`` says it for one.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from flask_redis_kit.core.errors import ConfigError
+
+T = TypeVar("T")
 SCHEME = 1
 _SCALARS = frozenset({str, bytes, int, float, bool, type(None)})
 _pack = msgspec.msgpack.Encoder().encode
@@ -63,6 +69,27 @@ class Namer:
         return Digest(state.digest())
 
 
+def register_key_type(cls: type[T], identify: Callable[[T], object]) -> None:
+    """Say what tells the objects of a class, and of its subclasses, from each other in cache keys.
+
+    ``identify(obj)`` returns it: an id, a tuple of several. The exact class is part of the key by
+    itself. For classes that can't be given a method ``__cache_key__``; call it where the program
+    starts, for all applications. ``ConfigError`` for a class that has an identity already.
+    """
+    if not isinstance(cls, type) or not callable(identify):
+        raise TypeError(
+            f"register_key_type() needs a class and a function, not {cls!r} and {identify!r}."
+        )
+    if cls in _ENCODERS or cls is object:
+        raise ConfigError(f"{cls.__qualname__} can't be registered: {_why_not(cls)}.")
+    if _registered.setdefault(cls, identify) is not identify:
+        raise ConfigError(f"{cls.__qualname__} is registered already: register it only once.")
+
+
+def _why_not(cls: type) -> str:
+    return "every object would do" if cls is object else "its objects have an identity already"
+
+
 def plain(values: Iterable[object]) -> bool:
     """Whether these are all plain scalars: immutable, and told apart by msgpack."""
     return {*map(type, values)} <= _SCALARS
@@ -81,10 +108,18 @@ def material(arguments: Mapping[str, object], owner: str) -> bytes:
         parts.append(encode(name))
         try:
             parts.append(encode(value))
-        except NoIdentity as error:
+        except RecursionError:
             raise TypeError(
-                f"{owner}: the argument {name!r} {error}, so it can't be part of a cache key. "
-                "Pass what identifies it instead, such as its id."
+                f"{owner}: the argument {name!r} is nested too deep, or contains itself, so it "
+                "can't be part of a cache key."
+            ) from None
+        except NoIdentity as error:
+            what = f"the argument {name!r}" if name.isidentifier() else f"what {name} gives"
+            ignoring = f", or say ignore=({name!r},)" if name.isidentifier() else ""
+            raise TypeError(
+                f"{owner}: {what} {error}, so it can't be part of a cache key. Take what "
+                "identifies it instead, such as its id; or give its class a method __cache_key__, "
+                f"call register_key_type(){ignoring}."
             ) from None
     return b"".join(parts)
 
@@ -95,6 +130,9 @@ def encode(value: object) -> bytes:
     encoder = _ENCODERS.get(kind)
     if encoder is not None:
         return encoder(value)
+    identify = _identity_of(kind)
+    if identify is not None:
+        return _joined(b"O", [_named(kind), encode(identify(value))])
     if isinstance(value, Enum):
         # flags that no member stands for have no name, or share one
         known_by = value.value if isinstance(value, Flag) else value.name
@@ -104,6 +142,16 @@ def encode(value: object) -> bytes:
         fields = [encode(getattr(value, field.name)) for field in dataclasses.fields(value)]
         return _joined(b"D", [_named(kind), *fields])
     raise NoIdentity(f"contains a {kind.__module__}.{kind.__qualname__}, which has no identity")
+
+
+def _identity_of(kind: type) -> Callable[[Any], object] | None:
+    """What a class, or the nearest of its bases, has been given as its objects' identity."""
+    for each in kind.__mro__:
+        found: Callable[[Any], object] | None = vars(each).get("__cache_key__")
+        found = _registered.get(each) if found is None else getattr(kind, "__cache_key__", None)
+        if found is not None:
+            return found
+    return None
 
 
 def _chunk(tag: bytes, data: bytes) -> bytes:
@@ -129,6 +177,8 @@ def _moment(value: datetime | time) -> bytes:
     return f"{value.isoformat()}/{value.fold}/{zone}".encode()
 
 
+_registered: dict[type, Callable[[Any], object]] = {}
+"""Facts about classes, like ``functools.singledispatch``'s: no state of an application."""
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     type(None): lambda _: b"N",
     bool: lambda value: b"T" if value else b"F",

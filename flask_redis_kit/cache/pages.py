@@ -137,7 +137,7 @@ class Pages:
         recipe = self.recipe
         instance = (None,) if given.instance else ()
         try:
-            return recipe.digest(recipe.bound((*instance, *given.args), given.kwargs))
+            return recipe.base((*instance, *given.args), given.kwargs)
         except TypeError:
             return None
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from inspect import Parameter
+from dataclasses import replace
 from typing import Any
 
+from flask_redis_kit.cache.binding import Binding
 from flask_redis_kit.cache.claims import is_ambiguous
 from flask_redis_kit.cache.engine import CacheEngine
-from flask_redis_kit.cache.flight import Call, Hit
-from flask_redis_kit.cache.flow import COMPUTE, Flow
+from flask_redis_kit.cache.flight import Call
 from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Digest, Namer
 from flask_redis_kit.cache.options import Options
+from flask_redis_kit.cache.recent import RecentCalls
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.ttl import milliseconds
-from flask_redis_kit.core.session_watch import SessionWatch
-
-_SESSION = (
-    "%s: its result is not cached, as it reads the session and so may be one user's. Give it what "
-    "it needs, such as the user's id, as an argument; if it is the same for everyone, say "
-    "@cache_result(public=True)."
-)
+from flask_redis_kit.cache.variants import Variants
+from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.views import current_request
 
 
 class Recipe:
@@ -37,106 +34,143 @@ class Recipe:
         name = getattr(function, "__qualname__", type(function).__qualname__)
         module = getattr(function, "__module__", "")
         self.function = function
-        self.about = f"{module}.{name}"
         self.options = options
-        self.public = options.public
-        key_prefix = options.key_prefix
-        ttl = options.ttl
-        self._ttl_ms = None if ttl is None or callable(ttl) else milliseconds(ttl)
-        self._signature = inspect.signature(function)
-        self._flexible = self._named(Parameter.VAR_KEYWORD)
-        self.defaults = {
-            each.name: each.default
-            for each in self._signature.parameters.values()
-            if each.default is not Parameter.empty
-        }
-        names = None if self._flexible else frozenset(self._signature.parameters)
-        self._templates = TagTemplates([tag for tag in options.tags if isinstance(tag, str)], names)
-        known_as = (key_prefix if key_prefix is not None else module, name)
-        self._known_as = known_as
-        self._ambiguous = is_ambiguous(function)
-        self._calls = Namer("fn", "prefix" if key_prefix is not None else "module", *known_as)
-        self.routes = Namer("route", "prefix" if key_prefix is not None else "module", *known_as)
-        self.function_tag = member("f", ":".join(known_as))
-        """On this hang all its results."""
-        implicit = [self.function_tag]
-        if key_prefix is not None:
-            implicit.append(member("p", key_prefix))
-        self._implicit = tuple(implicit)
+        self.about = f"{module}.{name}"
+        self.subject = options.key_prefix or self.about
+        """What is counted as one."""
+        if options.key is not None and options.ignore:
+            raise ConfigError(
+                f"{self.about}: key= replaces all arguments, so ignore= means nothing: "
+                "leave one of them out."
+            )
+        self.binding = Binding(function, options.ignore, self.about)
+        self.variants = Variants(options.vary)
+        self.tags = TagTemplates(
+            options.tags, None if self.binding.flexible else frozenset(self.binding.names)
+        )
+        self._name(options.key_prefix, module, name)
+        self._recent = RecentCalls(self.binding) if self._is_told_by_arguments() else None
 
-    def _named(self, kind: Any) -> str | None:
-        found = (each.name for each in self._signature.parameters.values() if each.kind is kind)
-        return next(found, None)
+    def _name(self, key_prefix: str | None, module: str, name: str) -> None:
+        self._known_as = (key_prefix if key_prefix is not None else module, name)
+        self._ambiguous = is_ambiguous(self.function)
+        version = self.options.version
+        kind = "prefix" if key_prefix is not None else "module"
+        names = (kind, *self._known_as, *([] if version is None else [repr(version)]))
+        self._calls = Namer("fn", *names)
+        self.routes = Namer("route", *names)
+        self.function_tag = member("f", ":".join(self._known_as))
+        """What all values of the function are invalidated by."""
+        prefixed = () if key_prefix is None else (member("p", key_prefix),)
+        self._implicit = (self.function_tag, *prefixed)
+
+    def _is_told_by_arguments(self) -> bool:
+        """Whether the same scalar arguments are always the same call, with the same tags."""
+        by_arguments = not self.options.vary and self.options.key is None
+        return by_arguments and self.tags.names.isdisjoint(self.binding.ignored)
+
+    @property
+    def public(self) -> bool:
+        """Whether a result is everybody's, or its user's by its key, if the session is read."""
+        return self.options.public or self.variants.personal
 
     def claim(self, engine: CacheEngine) -> None:
         """``ConfigError`` if another function of this application would share the values."""
         if self._ambiguous:
             engine.claims.check(self._known_as, self.function)
 
-    def lifetime(self, engine: CacheEngine) -> Lifetime:
-        """How long a result lives in this application."""
-        return Lifetime(engine.ttl_ms(self._ttl_ms))
+    def lifetime(self, engine: CacheEngine, result: object) -> Lifetime | None:
+        """How long a result lives; None: it is not stored.
+
+        Raises what the user's function of the result raises, and ``TypeError`` or ``ConfigError``
+        if that is no time.
+        """
+        ttl: Any = self.options.ttl
+        if callable(ttl):
+            ttl = ttl(result)
+            if ttl is None or not _is_positive(ttl):
+                return None
+        fresh_ms = engine.ttl_ms(None if ttl is None else milliseconds(ttl))
+        return Lifetime(fresh_ms, round(self.options.grace * 1000))
+
+    def of_view(self) -> Recipe:
+        """This recipe for a method of a view class, whose objects tell no calls apart."""
+        receiver = self.binding.receiver
+        if receiver is None or receiver in self.binding.ignored or self.options.key is not None:
+            return self
+        return Recipe(self.function, replace(self.options, ignore=(receiver, *self.options.ignore)))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of the parameters that have one."""
+        return self.binding.defaults
+
+    # keys
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+        """A call of the plain function; None if a header that it varies by is too long for a key.
+
+        ``TypeError`` as the call would raise, or naming an argument without identity.
+        """
+        recent = self._recent
+        if recent is not None and not kwargs:
+            known = recent.find(args)
+            if known is not None:
+                return known
+        arguments = self.binding.bound(args, kwargs)
+        told = self._told(args, kwargs, arguments)
+        base = self._calls.digest(told, self.about)
+        if not self.options.vary:
+            call = self.tagged(base, arguments)
+        else:
+            request = current_request()
+            if not self.variants.add_to(told, {} if request is None else request.environ):
+                return None
+            digest = self._calls.digest(told, self.about)
+            call = self.tagged(digest, arguments, member("c", base.text))
+        if recent is not None and not kwargs:
+            recent.learn(args, call)
+        return call
+
+    def base(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Digest:
+        """The digest of a call's arguments, whatever it varies by besides."""
+        told = self._told(args, kwargs, self.binding.bound(args, kwargs))
+        return self._calls.digest(told, self.about)
+
+    def _told(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What tells this call from others."""
+        key = self.options.key
+        return {"key()": key(*args, **kwargs)} if key else self.binding.told(arguments)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by parameter, defaults included. ``TypeError`` as the call would raise."""
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return bound.arguments
-
-    def digest(self, arguments: Mapping[str, Any]) -> Digest:
-        """The digest of a call; ``TypeError`` names an argument without identity."""
-        return self._calls.digest(arguments, self.about)
-
-    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        """A call of the plain function."""
-        arguments = self.bound(args, kwargs)
-        return self.tagged(self.digest(arguments), arguments)
+        return self.binding.bound(args, kwargs)
 
     def tagged(self, digest: Digest, arguments: Mapping[str, Any], *more: bytes) -> Call:
         """A call with this digest, and the tags that follow from its arguments."""
-        if self._flexible:
-            arguments = {**arguments, **arguments.get(self._flexible, {})}
-        own = self._templates.render(arguments)
-        return Call(digest, (*own, *self._implicit, member("k", digest.text), *more))
+        own = self.tags.render(self.binding.filled(arguments))
+        tags = (*own, *self._implicit, member("k", digest.text), *more)
+        return Call(digest, tags, self.subject)
+
+
+def _is_positive(ttl: Any) -> bool:
+    """Whether it is above 0; what is no time at all passes for one, and is refused later."""
+    try:
+        return bool((ttl.total_seconds() if hasattr(ttl, "total_seconds") else ttl) > 0)
+    except TypeError:
+        return True
 
 
 def _check_function(function: Any) -> None:
     if not callable(function) or isinstance(function, type):
         raise TypeError(
-            f"@cache_result() decorates functions, not {function!r}. With @classmethod, "
-            "@staticmethod or @property, put it below them."
+            f"@cache_result() decorates functions, not {function!r}. With @property and the like, "
+            "put it below them."
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
             f"{function.__qualname__} is a generator, whose values can be read only once. Cache a "
             "function that returns a list."
         )
-
-
-def plain(
-    engine: CacheEngine, recipe: Recipe, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Flow[Any]:
-    """A call of a plain function: its result from the cache, or computed and stored.
-
-    A result for which the session was read is not stored: it may be one user's.
-    One round trip for a hit, three for a miss.
-    """
-    flights = engine.flights
-    recipe.claim(engine)
-    found = yield from flights.obtain(recipe.call(args, kwargs), engine.context.codec.decode)
-    if isinstance(found, Hit):
-        return found.value
-    watch = SessionWatch()
-    try:
-        value = yield COMPUTE
-    except BaseException:
-        watch.end()
-        yield from flights.close(found, None, recipe.lifetime(engine))
-        raise
-    payload = None
-    if watch.end() and not recipe.public:
-        engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
-    elif found.token is not None:
-        payload = engine.encoded(value, recipe.about)
-    yield from flights.close(found, payload, recipe.lifetime(engine))
-    return value

@@ -29,6 +29,9 @@ Reason = Literal[
     "size",  # over REDIS_CACHE_MAX_BYTES
     "encoding",  # the codec doesn't know the value
     "when",  # the decorator's when= said no
+    "ttl",  # its ttl= said none
+    "tags",  # more than 32, with those of the values it is made of
+    "error",  # a function in the decorator failed
     "invalidated",  # while it was computed
     "lease-lost",  # another one computes it by now
     "failure",  # the server

@@ -54,9 +54,9 @@ def checked_tags_or_callables(tags: object) -> tuple[str | TagsOf, ...]:
     return tuple(dict.fromkeys(given))
 
 
-def several_tags(tags: Sequence[object]) -> tuple[str, ...]:
+def several_tags(tags: Sequence[object], method: str = "invalidate_tags") -> tuple[str, ...]:
     """The arguments of ``invalidate_tags``: any number of tags, each checked."""
-    cure = 'write invalidate_tags("a", "b")'
+    cure = f'write {method}("a", "b")'
     each = (checked_tags(tags[n : n + 1], cure) for n in range(len(tags)))
     return tuple(dict.fromkeys(name for names in each for name in names))
 
@@ -72,15 +72,18 @@ def _checked_tag(tag: object, cure: str) -> str:
 class TagTemplates:
     """The tags of a decorator: ``"product:{product_id}"`` is filled in from the arguments.
 
-    ``parameters``  the names there are; None where the function takes any.
+    Functions among them make tags of the result. ``parameters`` are the names there are; None where
+    the function takes any.
     """
 
-    __slots__ = ("_fixed", "_templates")
+    __slots__ = ("_fixed", "_of_result", "_templates", "names")
 
-    def __init__(self, tags: object, parameters: frozenset[str] | None) -> None:
+    def __init__(self, tags: Iterable[str | TagsOf], parameters: frozenset[str] | None) -> None:
         fixed: list[bytes] = []
+        given = tuple(tags)
+        self._of_result = tuple(tag for tag in given if not isinstance(tag, str))
         self._templates: list[tuple[str, frozenset[str]]] = []
-        for tag in checked_tags(tags, 'write tags=["products"]'):
+        for tag in checked_tags([tag for tag in given if isinstance(tag, str)], _CURE):
             names = _placeholders(tag)
             for name in sorted(names):
                 if parameters is not None and name not in parameters:
@@ -93,6 +96,8 @@ class TagTemplates:
             else:
                 fixed.append(member("t", tag.format()))
         self._fixed = tuple(fixed)
+        self.names = frozenset().union(*(names for _, names in self._templates))
+        """The parameters that the templates are filled in from."""
 
     def render(self, arguments: Mapping[str, object]) -> tuple[bytes, ...]:
         """The members of the log for one call. ``TypeError`` if an argument is missing."""
@@ -103,9 +108,37 @@ class TagTemplates:
             for name in names:
                 if name not in arguments:
                     raise TypeError(f"The tag {template!r} needs an argument named {name!r}.")
+                if _has_no_text(arguments[name]):
+                    raise TypeError(
+                        f"The tag {template!r}: the argument {name!r} is a "
+                        f"{type(arguments[name]).__qualname__}, which has no text of its own. Give "
+                        "its class a method __str__, or add the tag in the function: "
+                        "kit.cache.tag(…)."
+                    )
             # no attributes, indices or formats: _placeholders has refused them
             rendered.append(member("t", template.format_map(arguments)))
         return (*self._fixed, *rendered)
+
+    def of_result(self, result: object) -> tuple[bytes, ...]:
+        """The members of the log that the functions make of a result.
+
+        Raises what they raise, and ``TypeError`` or ``ConfigError`` for what can't be tags.
+        """
+        if not self._of_result:
+            return ()
+        members: list[bytes] = []
+        for make in self._of_result:
+            made = make(result)
+            names = (made,) if isinstance(made, str) else made
+            cure = "a function in tags= returns one, or several"
+            members += (member("t", name) for name in checked_tags(names, cure))
+        return tuple(members)
+
+
+def _has_no_text(value: object) -> bool:
+    """Whether its text would be an address."""
+    kind = type(value)
+    return kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
 
 
 def _placeholders(tag: str) -> frozenset[str]:

@@ -42,6 +42,7 @@ class Hit(NamedTuple):
     ``age_ms``    how long ago it was stored.
     ``grace_ms``  for how much longer it may be served stale, from now or when it isn't fresh.
     ``flags``     those of its payload: ``RAISED`` if it is what the call raised.
+    ``tags``      all it hangs on, those added during its computation, too.
     """
 
     value: Any
@@ -49,6 +50,7 @@ class Hit(NamedTuple):
     age_ms: int
     grace_ms: int = 0
     flags: int = 0
+    tags: tuple[bytes, ...] = ()
 
 
 class Miss(NamedTuple):
@@ -113,7 +115,8 @@ class Judge:
             value = decode(data)
         except CodecError:
             return None
-        return Hit(value, ttl_ms - grace_ms, max(0, int(total) - ttl_ms), grace_ms, flags)
+        age_ms = max(0, int(total) - ttl_ms)
+        return Hit(value, ttl_ms - grace_ms, age_ms, grace_ms, flags, asked.tags)
 
     def judge(self, call: Call, seen: Look, decode: Decode) -> Flow[Hit | Miss]:
         """The hit, fresh or stale, or the miss. One more trip if not all tags were asked for."""
@@ -189,7 +192,7 @@ class Judge:
             self._unreadable(call, error)
             return Miss(epoch, seen.stored[: envelope.start])
         age_ms = max(0, int(envelope.total_ms) - seen.ttl_ms)
-        return Hit(value, fresh_ms, age_ms, left_ms, envelope.flags)
+        return Hit(value, fresh_ms, age_ms, left_ms, envelope.flags, envelope.tags)
 
     def _unreadable(self, call: Call, error: Exception) -> None:
         self._notices.once(

@@ -18,6 +18,7 @@ from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.memory import notes_of
 from flask_redis_kit.cache.pages import Arguments, Pages
 from flask_redis_kit.cache.representation import Representation
+from flask_redis_kit.cache.running import Running
 from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import (
@@ -167,7 +168,11 @@ class Visit:
 
     def _compute(self, turn: Turn) -> Flow[Response]:
         """The view's answer; or, if it fails, the old page within its grace."""
-        ending = Ending(self.engine, self.pages, self.request, turn)
+        with Running(self.engine, turn.call.tags) as running:
+            return (yield from self._run(turn, running))
+
+    def _run(self, turn: Turn, running: Running) -> Flow[Response]:
+        ending = Ending(self.engine, self.pages, self.request, turn, running)
         try:
             try:
                 response = self._made((yield COMPUTE))

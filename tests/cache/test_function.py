@@ -159,7 +159,7 @@ def test_a_method_names_self(kit: RedisKit) -> None:
             return 1
 
     with pytest.raises(TypeError, match="'self'"):
-        Catalogue().size()  # type: ignore[call-arg]  # typed when methods are supported
+        Catalogue().size()
 
 
 def test_a_wrong_call_raises_what_it_would_raise_anyway(kit: RedisKit) -> None:

@@ -1,0 +1,128 @@
+"""Calls of plain functions: their result from the cache, or computed and stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flask_redis_kit.cache import raised
+from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.flight import Call, Hit, Turn
+from flask_redis_kit.cache.flow import COMPUTE, Flow
+from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.payload import RAISED
+from flask_redis_kit.cache.reading import Look
+from flask_redis_kit.cache.recipe import Recipe
+from flask_redis_kit.cache.running import Running, tag
+from flask_redis_kit.cache.serializer import decoder
+from flask_redis_kit.cache.signals import report
+from flask_redis_kit.cache.terms import terms as terms_of
+from flask_redis_kit.core.errors import CodecError
+from flask_redis_kit.core.session_watch import SessionWatch
+
+log = logging.getLogger("flask_redis_kit.cache")
+_NO_TIME = Lifetime(0)
+_SESSION = (
+    "%s: its result is not cached, as it reads the session and so may be one user's. Give it what "
+    "it needs, such as the user's id, as an argument, or name that in vary=; if it is the same for "
+    "everyone, say @cache_result(public=True)."
+)
+
+
+def result(
+    engine: CacheEngine,
+    recipe: Recipe,
+    call: Call | None,
+    ahead: Callable[[], Look] | None = None,
+    *,
+    refresh: bool = False,
+) -> Flow[Any]:
+    """The result of a call. One round trip for a hit, three for a miss.
+
+    ``ahead`` has the result of a READ sent before. ``refresh``: it is computed whatever there is.
+    Of a call that is None nothing is stored: it can't be a key.
+    """
+    if call is None:
+        report(engine, recipe.subject, "refused", "vary")
+        return (yield COMPUTE)
+    recipe.claim(engine)
+    decode = decoder(recipe.options.codec or engine.context.codec)
+    wait = recipe.options.wait
+    found = yield from engine.flights.obtain(
+        call, decode, ahead, wait_seconds=wait, refresh=refresh
+    )
+    if isinstance(found, Hit):
+        try:
+            return answer(engine, recipe, found)
+        except CodecError as error:  # an exception that can't be made again
+            engine.notices.once(("raised", recipe.about), "%s: %s", recipe.about, error)
+        found = yield from engine.flights.obtain(call, decode, wait_seconds=wait, refresh=True)
+        if isinstance(found, Hit):
+            return answer(engine, recipe, found)
+    return (yield from _computed(engine, recipe, found))
+
+
+def answer(engine: CacheEngine, recipe: Recipe, hit: Hit) -> Any:
+    """The value of a hit; an exception is raised. What is being computed here gets its tags.
+
+    ``CodecError`` if the exception can't be made again.
+    """
+    tag(engine, hit.tags)
+    if hit.flags & RAISED:
+        raise raised.rebuilt(hit.value, recipe.options.exceptions)
+    return hit.value
+
+
+class _Result(NamedTuple):
+    """What a computation came to."""
+
+    turn: Turn
+    value: Any
+    raised: bool
+    """Whether ``value`` is an exception that was raised."""
+    personal: bool
+    """Whether the session was read."""
+    running: Running
+
+
+def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn) -> Flow[Any]:
+    flights = engine.flights
+    watch = SessionWatch()
+    with Running(engine, turn.call.tags) as running:
+        try:
+            value = yield COMPUTE
+        except BaseException as error:
+            personal = watch.end()
+            if raised.is_kept(error, recipe.options.exceptions):
+                kept = _Result(turn, error, True, personal, running)
+                yield from _close(engine, recipe, kept)
+                raise
+            yield from flights.close(turn, None, _NO_TIME)
+            stale = flights.rescue(turn) if isinstance(error, Exception) else None
+            if stale is None:
+                raise
+            log.warning("%s has raised; its old result is served", recipe.about, exc_info=True)
+            return answer(engine, recipe, stale)
+        personal = watch.end()
+        yield from _close(engine, recipe, _Result(turn, value, False, personal, running))
+        return value
+
+
+def _close(engine: CacheEngine, recipe: Recipe, result: _Result) -> Flow[None]:
+    """Store a result if it may be; else only end the lease."""
+    running = result.running
+    terms = terms_of(engine, recipe, result.value, running, raised=result.raised)
+    if result.personal and not recipe.public:
+        engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
+        terms = "session"
+    payload = None
+    if result.turn.token is None:
+        pass
+    elif isinstance(terms, str):
+        report(engine, recipe.subject, "refused", terms)
+    else:
+        flags, stored = (RAISED, raised.facts(result.value)) if result.raised else (0, result.value)
+        payload = engine.encoded(stored, recipe.about, recipe.options.codec, flags)
+    lifetime = _NO_TIME if isinstance(terms, str) else terms
+    yield from engine.flights.close(result.turn, payload, lifetime, running.tags)

@@ -1,0 +1,69 @@
+"""The computations that run now, the innermost last: a value gets the tags added meanwhile.
+
+A tag that is added in a cached function called by another one reaches both. So do the tags of a
+value that was found rather than computed: the outer value is made of it. As the outer value's epoch
+was read before, an invalidation in between makes both of them misses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from types import TracebackType
+
+_running: ContextVar[Running | None] = ContextVar("redis_kit_cache_running", default=None)
+_USERS = b"t"  # tags of the user's; the others are a value's own
+
+
+class Running:
+    """One computation in its context (thread, asyncio task), for the time of a ``with`` block.
+
+    ``owner`` is the cache it belongs to: of several kits and applications each has its own tags.
+    Tasks started meanwhile belong to it; threads don't.
+    """
+
+    __slots__ = ("_outer", "_owner", "_tags")
+
+    def __init__(self, owner: object, tags: Iterable[bytes]) -> None:
+        self._owner = owner
+        self._outer: Running | None = None
+        self._tags = dict.fromkeys(tag for tag in tags if tag.startswith(_USERS))
+
+    @property
+    def tags(self) -> tuple[bytes, ...]:
+        """The user's tags, as members of the log: those it began with and those added since."""
+        return tuple(self._tags)
+
+    def add(self, tags: Iterable[bytes]) -> None:
+        """Add tags to this value, and to those that are made of it."""
+        mine = [tag for tag in tags if tag.startswith(_USERS)]
+        each: Running | None = self
+        while each is not None:
+            if each._owner is self._owner:
+                each._tags.update(dict.fromkeys(mine))
+            each = each._outer
+
+    def __enter__(self) -> Running:
+        self._outer = _running.get()
+        self.add(self._tags.copy())
+        _running.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # a task that is destroyed may end in another context, whose computation this isn't
+        if _running.get() is self:
+            _running.set(self._outer)
+
+
+def tag(owner: object, tags: Iterable[bytes]) -> None:
+    """Add tags to all values that are being computed here; nothing if there are none."""
+    running = _running.get()
+    while running is not None and running._owner is not owner:
+        running = running._outer
+    if running is not None:
+        running.add(tags)
