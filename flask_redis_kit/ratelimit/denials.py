@@ -1,8 +1,9 @@
 """Refusals that are known to hold, so that a refused client costs no round trip.
 
 A refusal writes nothing, so "refused for the next x seconds" stays true until units free by time;
-only a reset can free them earlier. One in this process is seen at once, one elsewhere after at most
-``MAX_SECONDS``.
+only a reset, or units handed back, can free them earlier. Limits whose units may be handed back are
+not remembered. A reset in this process is seen at once, one elsewhere (or a log that is shared with
+such a limit elsewhere) after at most ``MAX_SECONDS``.
 """
 
 from __future__ import annotations
@@ -13,18 +14,37 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flask_redis_kit.core.fork import renew_in_child
-from flask_redis_kit.ratelimit.limits import Demand, RateLimitResult
+from flask_redis_kit.ratelimit.decision import Decision
+from flask_redis_kit.ratelimit.limits import Claim, RateLimitResult
 
 MAX_SECONDS = 5.0
+SPREAD_SECONDS = 0.5
 MAX_ENTRIES = 4096
 
-Question = tuple[tuple[str, int], ...]
-"""The log and the limit of each demand: what a refusal was the answer to."""
+Question = tuple[str | int, ...]
+"""For each claim its key, limit, cost and shadow: what a refusal was the answer to."""
 
 
-def question(demands: Sequence[Demand]) -> Question:
-    """What is asked by these demands."""
-    return tuple((demand.key, demand.limit.limit) for demand in demands)
+def question(claims: Sequence[Claim]) -> Question:
+    """What is asked by these claims."""
+    asked: list[str | int] = []
+    for limit, _, _, cost, key in claims:
+        asked += (key, limit.limit, cost, limit.shadow)
+    return tuple(asked)
+
+
+def hold_seconds(decision: Decision, *, spread: bool) -> float:
+    """How long a refusal holds for certain: while the limits that refused stay full by themselves.
+
+    Units that may be handed back, and leases, free at any time. ``spread``: over several slots,
+    where a refusal may be due to units that are being handed back.
+    """
+    waits = [
+        result.retry_after
+        for claim, result in zip(decision.claims, decision.results, strict=True)
+        if not (result.allowed or result.shadow or claim.limit.refundable) and result.kind == "rate"
+    ]
+    return min(max(waits, default=0.0), SPREAD_SECONDS if spread else MAX_SECONDS)
 
 
 class Denials:
@@ -35,13 +55,13 @@ class Denials:
 
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
         self._max_entries = max_entries
-        self._known: OrderedDict[Question, tuple[float, float, RateLimitResult]] = OrderedDict()
+        self._known: OrderedDict[Question, tuple[float, float, Decision]] = OrderedDict()
         self._lock = threading.Lock()
         self.resets = 0
         """How many resets there were: a refusal from before one may not be kept after it."""
         renew_in_child(self)
 
-    def get(self, asked: Question, now: float) -> RateLimitResult | None:
+    def get(self, asked: Question, now: float) -> Decision | None:
         """The refusal that still holds, with what is left of its times."""
         if asked not in self._known:  # most are admitted: no lock for them
             return None
@@ -49,25 +69,27 @@ class Denials:
             known = self._known.get(asked)
             if known is None:
                 return None
-            since, until, result = known
+            since, until, decision = known
             if now >= until:
                 del self._known[asked]
                 return None
             self._known.move_to_end(asked)
         passed = now - since
-        return replace(
-            result,
-            retry_after=result.retry_after - passed,
-            reset_after=max(0.0, result.reset_after - passed),
-        )
+        return replace(decision, results=tuple(_later(r, passed) for r in decision.results))
 
-    def add(self, asked: Question, result: RateLimitResult, *, since: float, resets: int) -> None:
-        """Keep a refusal. ``since`` and ``resets`` are from before the server was asked."""
-        until = since + min(result.retry_after, MAX_SECONDS)
+    def add(
+        self, asked: Question, decision: Decision, seconds: float, *, since: float, resets: int
+    ) -> None:
+        """Keep a refusal that holds for ``seconds``.
+
+        ``since`` and ``resets`` are from before the server was asked.
+        """
+        if seconds <= 0:
+            return
         with self._lock:
             if resets != self.resets:
                 return
-            self._known[asked] = (since, until, result)
+            self._known[asked] = (since, since + seconds, decision)
             self._known.move_to_end(asked)
             while len(self._known) > self._max_entries:
                 self._known.popitem(last=False)
@@ -76,7 +98,7 @@ class Denials:
         """A log was reset: what was refused because of it may hold no longer."""
         with self._lock:
             self.resets += 1
-            for asked in [a for a in self._known if any(key == log for log, _ in a)]:
+            for asked in [asked for asked in self._known if key in asked]:
                 del self._known[asked]
 
     def __len__(self) -> int:
@@ -85,3 +107,12 @@ class Denials:
     def after_fork(self) -> None:
         """In a forked child: the lock may be held by a thread that doesn't exist here."""
         self._lock = threading.Lock()
+
+
+def _later(result: RateLimitResult, passed: float) -> RateLimitResult:
+    return replace(
+        result,
+        retry_after=max(0.0, result.retry_after - passed),
+        reset_after=max(0.0, result.reset_after - passed),
+        full_after=max(0.0, result.full_after - passed),
+    )

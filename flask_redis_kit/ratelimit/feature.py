@@ -15,9 +15,9 @@ from flask_redis_kit.ratelimit.answer import set_headers
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.guard import client_ip, guarded
 from flask_redis_kit.ratelimit.identity import Identity, KeyFunc, hashed
+from flask_redis_kit.ratelimit.layout import KEYSPACE
 from flask_redis_kit.ratelimit.limiter import Limiter
-from flask_redis_kit.ratelimit.limits import Demand, Limit, RateLimitResult
-from flask_redis_kit.ratelimit.sliding_log import KEYSPACE
+from flask_redis_kit.ratelimit.limits import Claim, Limit, RateLimitResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ class RateLimitFeature(Feature[RateLimitConfig, Limiter]):
         an empty key.
         """
         limiter = self.engine()
-        return limiter.check([_demand(limiter, limit, window, key, name)])
+        return limiter.check([_claim(limiter, limit, window, key, name)])
 
     def peek(
         self,
@@ -94,7 +94,7 @@ class RateLimitFeature(Feature[RateLimitConfig, Limiter]):
         ``name`` of a route's limit is its endpoint, of a function's ``module.qualname``.
         """
         limiter = self.engine()
-        return limiter.peek(_demand(limiter, limit, window, key, name))
+        return limiter.peek([_claim(limiter, limit, window, key, name)]).results[0]
 
     def reset(
         self, *, window: float | timedelta = 60, key: Identity, name: str = DEFAULT_NAME
@@ -104,7 +104,7 @@ class RateLimitFeature(Feature[RateLimitConfig, Limiter]):
         Other processes may go on refusing for up to 5 seconds what they refused just now.
         """
         limiter = self.engine()
-        return limiter.reset(_demand(limiter, 1, window, key, name))
+        return limiter.reset([_claim(limiter, 1, window, key, name)])
 
     @property
     def current(self) -> RateLimitResult | None:
@@ -155,9 +155,9 @@ def _current_limiter() -> Limiter:
     return cast("Limiter", current_state().engine_named("ratelimit"))
 
 
-def _demand(limiter: Limiter, limit: object, window: object, key: object, name: object) -> Demand:
+def _claim(limiter: Limiter, limit: object, window: object, key: object, name: object) -> Claim:
     checked = Limit.checked(limit, window)
     if not isinstance(name, str) or not name:
         raise TypeError(f"name= must be a text, not {name!r}.")
     tag = hashed(key, source=f"key= of the rate limit {name!r}")
-    return limiter.demand(name, checked, tag)
+    return limiter.claim(checked, tag, name)

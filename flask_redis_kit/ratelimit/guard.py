@@ -12,7 +12,7 @@ from flask_redis_kit.core.request import PLAN
 from flask_redis_kit.core.views import current_request, view_wrappers
 from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, client_network, hashed
 from flask_redis_kit.ratelimit.limiter import Limiter
-from flask_redis_kit.ratelimit.limits import Demand, Limit
+from flask_redis_kit.ratelimit.limits import Claim, Limit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,19 +80,19 @@ class Guard:
         """Count this call under all limits, or raise ``RateLimitExceeded``. One round trip."""
         limiter = self.locate()
         if limiter.enabled:
-            limiter.check(self._demands(limiter))
+            limiter.check(self._claims(limiter))
 
-    def _demands(self, limiter: Limiter) -> list[Demand]:
+    def _claims(self, limiter: Limiter) -> list[Claim]:
         name = self._route(limiter) or self._name
         tags: dict[KeyFunc, str] = {}  # each key_func is asked once
-        demands = []
+        claims = []
         for rule in self.rules:
             tag = tags.get(rule.key_func)
             if tag is None:
                 source = f"key_func {rule.source} of the rate limit on {name!r}"
                 tag = tags[rule.key_func] = hashed(rule.key_func(), source=source)
-            demands.append(limiter.demand(name + rule.suffix, rule.limit, tag))
-        return demands
+            claims.append(limiter.claim(rule.limit, tag, name + rule.suffix))
+        return claims
 
     def _route(self, limiter: Limiter) -> str | None:
         """The endpoint, if this is the outermost call of the view that handles the request."""

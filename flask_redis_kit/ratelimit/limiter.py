@@ -5,28 +5,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
-from flask_redis_kit.core.exchange import Exchange
-from flask_redis_kit.core.failure import FAILURES
+from flask_redis_kit.core.exchange import Outcome
 from flask_redis_kit.core.feature import Context
-from flask_redis_kit.ratelimit import sliding_log
+from flask_redis_kit.ratelimit.admission import Admitting
 from flask_redis_kit.ratelimit.answer import RateLimitExceeded, RateLimitUnavailable
 from flask_redis_kit.ratelimit.config import RateLimitConfig
-from flask_redis_kit.ratelimit.denials import Denials, question
-from flask_redis_kit.ratelimit.limits import Demand, Limit, RateLimitResult
-from flask_redis_kit.ratelimit.sliding_log import Ask, Standing, Verdict
+from flask_redis_kit.ratelimit.decision import Decision
+from flask_redis_kit.ratelimit.denials import Denials, hold_seconds, question
+from flask_redis_kit.ratelimit.layout import limit_key
+from flask_redis_kit.ratelimit.limits import Claim, Limit, RateLimitResult, checked_cost
+from flask_redis_kit.ratelimit.outage import Outage
+from flask_redis_kit.ratelimit.scripts import Held, Standing, clear, new_token, renew
 
 logger = logging.getLogger("flask_redis_kit.ratelimit")
 
 NOTE = "ratelimit"
-"""Under this name a request's batch keeps the tightest result."""
-
-WARN_SECONDS = 60.0
-
-_Operation: TypeAlias = Callable[[Sequence[Ask]], Exchange[Verdict]]
-_Answer: TypeAlias = tuple[Demand, Standing]
+"""Under this name a request's batch keeps the decisions made in it."""
 
 
 class Limiter:
@@ -35,128 +31,198 @@ class Limiter:
     def __init__(self, context: Context[RateLimitConfig]) -> None:
         self.context = context
         self.denials = Denials()
-        self._warn_at = 0.0
+        self._admitting = Admitting(context)
+        self._outage = Outage(context.config)
 
     @property
     def enabled(self) -> bool:
         """The off switch."""
         return self.context.config.enabled
 
-    def demand(self, name: str, limit: Limit, tag: str) -> Demand:
-        """One unit of ``limit`` for the identity hashed in ``tag``."""
-        key = sliding_log.log_key(self.context.keys, tag, name, limit.window_us)
-        return Demand(name, limit, tag, key)
+    def claim(self, limit: Limit, tag: str, scope: str, cost: int = 1) -> Claim:
+        """``cost`` units of ``limit``, counted together with all of ``scope`` and window, for the
+        identity hashed in ``tag``. ``ValueError`` for a cost that the limit never admits.
+        """
+        if cost != 1:
+            checked_cost(cost, limit)
+        strict = self._admitting.strict
+        return Claim(
+            limit, tag, scope, cost, limit_key(self.context.keys, tag, scope, limit, strict=strict)
+        )
 
-    def check(self, demands: Sequence[Demand]) -> RateLimitResult:
-        """Count under all limits or under none; the tightest result.
+    def acquire(self, claims: Sequence[Claim]) -> Decision:
+        """Count under all limits or under none.
 
         One round trip for any number of limits, together with what the request has pending; none
-        for a refusal that this process knows to hold. Raises ``RateLimitExceeded``.
+        for a refusal that this process knows to hold. On Cluster, limits over different identities
+        take two (see ``Admitting``). Raises the server's error where a limit's policy says so.
         """
+        claims = _merged(claims)
         if not self.enabled:
-            return RateLimitResult.uncounted(demands[0])
-        asked = question(demands)
+            return Decision(True, claims, tuple(map(RateLimitResult.uncounted, claims)))
+        asked = question(claims)
         since, resets = time.monotonic(), self.denials.resets
-        tightest = self.denials.get(asked, since)
-        if tightest is None:
-            tightest = self._tightest(demands)
-            if not tightest.allowed:
-                self.denials.add(asked, tightest, since=since, resets=resets)
-        if tightest.counted:
-            self._note(tightest)
-        if not tightest.allowed:
-            raise RateLimitExceeded(tightest)
-        return tightest
+        decision = self.denials.get(asked, since)
+        if decision is None:
+            decision = self._asked(claims)
+            if not decision.allowed and decision.failure is None:
+                spread = len(self._admitting.groups(claims)) > 1
+                seconds = hold_seconds(decision, spread=spread)
+                self.denials.add(asked, decision, seconds, since=since, resets=resets)
+        if decision.counted:
+            self._note(decision)
+        return decision
 
-    def peek(self, demand: Demand) -> RateLimitResult:
-        """How a limit stands, counting nothing. One round trip."""
+    def check(self, claims: Sequence[Claim]) -> RateLimitResult:
+        """``acquire``, and raise ``RateLimitExceeded`` or ``RateLimitUnavailable`` if refused.
+
+        Returns the tightest result.
+        """
+        decision = self.acquire(claims)
+        if decision.unavailable:
+            raise RateLimitUnavailable(
+                getattr(decision.failure, "retry_after", 1.0)
+            ) from decision.failure
+        if not decision.allowed:
+            raise RateLimitExceeded(decision.tightest)
+        return decision.tightest
+
+    def peek(self, claims: Sequence[Claim]) -> Decision:
+        """How these limits stand for their costs, counting nothing. One round trip."""
+        claims = _merged(claims)
         if not self.enabled:
-            return RateLimitResult.uncounted(demand)
-        answers = self._ask([demand], sliding_log.peek)
-        return _result(*answers[0]) if answers else RateLimitResult.uncounted(demand)
+            return Decision(True, claims, tuple(map(RateLimitResult.uncounted, claims)))
+        return self._asked(claims, counting=False)
 
-    def reset(self, demand: Demand) -> bool:
-        """Forget what was counted; True if anything was. One round trip; raises server errors."""
-        existed = self.context.send(sliding_log.clear(demand.key))
-        self.denials.forget(demand.key)
-        return existed
+    def reset(self, claims: Sequence[Claim]) -> bool:
+        """Forget what was counted; True if anything was. One round trip; raises server errors.
+
+        Other processes go on refusing what they refused just now, for up to 5 seconds.
+        """
+        claims = _merged(claims)
+        outcomes = self.context.send_many([clear(claim.key) for claim in claims])
+        for claim in claims:
+            self.denials.forget(claim.key)
+            self._outage.local.forget(claim.key)
+        existed = [bool(outcome.result()) for outcome in outcomes]
+        return any(existed)
+
+    def refund(self, decision: Decision, claims: Sequence[Claim] | None = None) -> None:
+        """Hand back the units of an admission (or of these claims of it), exactly and only once.
+
+        Rides with the last trip of the request; outside of one, a trip of its own. If it fails, the
+        units stay counted until they leave the window.
+        """
+        wanted = [c for c in decision.claims if not _is_lease(c)]
+        if claims is not None:
+            wanted = [c for c in wanted if c in claims]
+        self._hand_back(decision, wanted)
+
+    def release(self, decision: Decision) -> None:
+        """End the leases of an admission; again does nothing. Travels as ``refund`` does."""
+        self._hand_back(decision, [c for c in decision.claims if _is_lease(c)])
+
+    def renew(self, decision: Decision) -> bool:
+        """Make the leases of an admission last a whole lease from now. One round trip.
+
+        False if one had ended: others may have taken its place.
+        """
+        held = {each.claim.key for each in decision.held}
+        leases = [c for c in decision.claims if _is_lease(c)]
+        local = [c for c in leases if c.key not in held]
+        now, token = time.monotonic(), decision.token
+        renewed = [self._outage.local.renew(claim, token, now) for claim in local]
+        outcomes = self.context.send_many([renew(c, token) for c in leases if c.key in held])
+        return all(renewed + [outcome.result() for outcome in outcomes])
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """What was decided in the current request so far."""
+        batch = self.context.batch()
+        return () if batch is None else tuple(batch.notes.get(NOTE, ()))
 
     def current(self) -> RateLimitResult | None:
         """The tightest result of the current request, or None if nothing was counted in it."""
+        results = [decision.tightest for decision in self.decisions()]
+        return min(results, key=lambda result: result.tightness, default=None)
+
+    def _note(self, decision: Decision) -> None:
         batch = self.context.batch()
-        return None if batch is None else batch.notes.get(NOTE)
+        if batch is not None:
+            batch.notes.setdefault(NOTE, []).append(decision)
 
-    def _note(self, result: RateLimitResult) -> None:
-        batch = self.context.batch()
-        if batch is None:
+    def _asked(self, claims: tuple[Claim, ...], *, counting: bool = True) -> Decision:
+        token = new_token() if counting else ""
+        admission = self._admitting.ask(self._admitting.groups(claims), token)
+        failed = {} if admission.refused else admission.failed
+        fate = self._outage.decide(failed, token)
+        allowed = not (admission.refused or fate.closed or fate.raised or fate.refused)
+        if not allowed and admission.held:
+            self._admitting.roll_back(admission.held, token)
+            admission.held = []
+        if fate.raised and fate.failure is not None:
+            raise fate.failure
+        results = tuple(_result(claim, admission.standings, fate.standings) for claim in claims)
+        return Decision(allowed, claims, results, token, fate.failure, admission.held)
+
+    def _hand_back(self, decision: Decision, claims: Sequence[Claim]) -> None:
+        self._outage.local.hand_back(claims, decision.token)
+        keys = {claim.key for claim in claims}
+        held = [each for each in list(decision.held) if each.claim.key in keys]
+        taken = [each for each in held if _taken(decision.held, each)]
+        if not taken:
             return
-        noted: RateLimitResult | None = batch.notes.get(NOTE)
-        if noted is None or result.tightness < noted.tightness:
-            batch.notes[NOTE] = result
 
-    def _tightest(self, demands: Sequence[Demand]) -> RateLimitResult:
-        """Count under these limits, and tell how the tightest stands."""
-        answers = self._ask(demands, sliding_log.acquire)
-        if not answers:
-            return RateLimitResult.uncounted(min(demands, key=lambda demand: demand.limit.limit))
-        return _result(*min(answers, key=lambda answer: answer[1].tightness))
+        def done(outcome: Outcome[list[int]]) -> None:
+            if outcome.error is not None:
+                logger.warning("Units could not be handed back: %s", outcome.error)
+            for each in taken:
+                self.denials.forget(each.claim.key)
 
-    def _ask(self, demands: Sequence[Demand], operation: _Operation) -> list[_Answer]:
-        """The answers, group by group until one refuses; none if a failure lets them pass."""
-        answers: list[_Answer] = []
-        for group in self._groups(demands):
-            try:
-                verdict = self.context.send(operation([_ask_of(demand) for demand in group]))
-            except FAILURES as error:
-                self._failed(error)
-                return []
-            answers += zip(group, verdict.standings, strict=True)
-            if not verdict.admitted:
-                break
-        return answers
-
-    def _groups(self, demands: Sequence[Demand]) -> list[list[Demand]]:
-        """What can be asked in one script call: everything, or on Cluster what shares a tag."""
-        if not self.context.wire.clustered:
-            return [list(demands)]
-        groups: dict[str, list[Demand]] = {}
-        for demand in demands:
-            groups.setdefault(demand.tag, []).append(demand)
-        return list(groups.values())
-
-    def _failed(self, error: Exception) -> None:
-        policy = self.context.config.on_error
-        if policy == "raise":
-            raise error
-        self._warn(error)
-        if policy == "closed":
-            raise RateLimitUnavailable(getattr(error, "retry_after", 1.0)) from error
-
-    def _warn(self, error: Exception) -> None:
-        """One line a minute: an outage must not fill the log."""
-        now = time.monotonic()
-        if now < self._warn_at:
-            return
-        self._warn_at = now + WARN_SECONDS
-        outcome = "refused with 503" if self.context.config.on_error == "closed" else "not limited"
-        logger.warning("Rate limits can't be checked, requests are %s: %s", outcome, error)
+        for exchange in self._admitting.hand_back(taken, decision.token):
+            self.context.defer(exchange, done=done)
 
 
-def _ask_of(demand: Demand) -> Ask:
-    return (demand.key, demand.limit.limit, demand.limit.window_us, 1)
+def _taken(held: list[Held], each: Held) -> bool:
+    """Take it off the list; False if another thread was first."""
+    try:
+        held.remove(each)
+    except ValueError:
+        return False
+    return True
 
 
-def _result(demand: Demand, standing: Standing) -> RateLimitResult:
+def _is_lease(claim: Claim) -> bool:
+    return claim.limit.kind == "concurrency"
+
+
+def _merged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """One claim for each key: what is counted together counts once, by the smallest limit."""
+    if len({claim.key for claim in claims}) == len(claims):
+        return tuple(claims)
+    merged: dict[str, Claim] = {}
+    for claim in claims:
+        known = merged.get(claim.key, claim)
+        strictest = min(known, claim, key=lambda each: (each.limit.shadow, each.limit.limit))
+        merged[claim.key] = strictest._replace(cost=max(known.cost, claim.cost))
+    return tuple(merged.values())
+
+
+def _result(
+    claim: Claim, asked: Mapping[str, Standing], local: Mapping[str, Standing]
+) -> RateLimitResult:
+    standing = asked.get(claim.key) or local.get(claim.key)
+    if standing is None:
+        return RateLimitResult.uncounted(claim)
     fits = standing.retry_us == 0
     retry_us: float = standing.retry_us
     if fits and standing.remaining == 0:  # it took the last one
         retry_us = standing.reset_us
-    return RateLimitResult(
-        name=demand.name,
-        limit=demand.limit.limit,
-        window=demand.limit.window,
-        remaining=standing.remaining,
-        reset_after=standing.reset_us / 1_000_000,
-        retry_after=(math.inf if retry_us < 0 else retry_us) / 1_000_000,
+    return RateLimitResult.of(
+        claim,
+        standing.remaining,
+        standing.reset_us / 1_000_000,
+        standing.full_us / 1_000_000,
+        (math.inf if retry_us < 0 else retry_us) / 1_000_000,
         allowed=fits,
+        local=claim.key in local,
     )

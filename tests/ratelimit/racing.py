@@ -16,7 +16,9 @@ from flask_redis_kit import RateLimitExceeded, RedisKit
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.wire import Wire
 from flask_redis_kit.ratelimit.identity import hashed
-from flask_redis_kit.ratelimit.sliding_log import acquire, log_key
+from flask_redis_kit.ratelimit.layout import limit_key
+from flask_redis_kit.ratelimit.limits import Claim, Limit
+from flask_redis_kit.ratelimit.scripts import acquire, new_token
 from tests.core.connecting import wire_to
 
 KEYS = KeyBuilder("race")
@@ -27,11 +29,15 @@ WINDOW = 600
 
 def by_script(wire: Wire, *, alone: bool) -> Callable[[], bool]:
     """Asks the script itself: refusals are not remembered, so every attempt reaches the server."""
-    micros = WINDOW * 1_000_000
-    asks = [(log_key(KEYS, SHARED, "race", micros), 500 if alone else 100, micros, 1)]
+    claims = [_claim(SHARED, 500 if alone else 100)]
     if not alone:
-        asks.append((log_key(KEYS, OTHER, "race", micros), 500, micros, 1))
-    return lambda: wire.send(acquire(asks)).admitted
+        claims.append(_claim(OTHER, 500))
+    return lambda: wire.send(acquire(claims, new_token())).admitted
+
+
+def _claim(tag: str, units: int) -> Claim:
+    limit = Limit(units, WINDOW * 1_000_000)
+    return Claim(limit, tag, "race", 1, limit_key(KEYS, tag, "race", limit))
 
 
 def by_decorator(url: str) -> Callable[[], bool]:

@@ -10,33 +10,44 @@ import pytest
 import redis
 
 from flask_redis_kit import RateLimitExceeded, rate_limit
-from flask_redis_kit.ratelimit.denials import MAX_SECONDS, Denials
+from flask_redis_kit.ratelimit.decision import Decision
+from flask_redis_kit.ratelimit.denials import (
+    MAX_SECONDS,
+    Denials,
+    Question,
+    hold_seconds,
+    question,
+)
 from flask_redis_kit.ratelimit.limits import RateLimitResult
+from tests.ratelimit.asking import claim
 from tests.ratelimit.conftest import Limited
 from tests.ratelimit.oracle import server_now
 
 
-def refusal(retry_after: float) -> RateLimitResult:
-    return RateLimitResult("n", 1, 60.0, 0, retry_after, retry_after, False)
+def refusal(retry_after: float = 4.0) -> Decision:
+    result = RateLimitResult("n", 1, 60.0, 0, retry_after, retry_after, False)
+    return Decision(False, (claim("n", 1, 60_000_000),), (result,))
 
 
-def asked(name: str) -> tuple[tuple[str, int], ...]:
-    return ((name, 1),)
+def asked(name: str) -> Question:
+    return question([claim(name, 1, 60_000_000)])
 
 
 def test_a_refusal_holds_until_its_retry_time_and_counts_down() -> None:
     denials = Denials()
-    denials.add(asked("a"), refusal(2.0), since=100.0, resets=0)
+    denials.add(asked("a"), refusal(2.0), 2.0, since=100.0, resets=0)
     known = denials.get(asked("a"), 101.5)
     assert known is not None
-    assert (known.retry_after, known.reset_after) == (0.5, 0.5)
+    assert (known.retry_after, known.results[0].reset_after) == (0.5, 0.5)
     assert denials.get(asked("a"), 102.0) is None
     assert len(denials) == 0
 
 
 def test_a_long_refusal_is_asked_about_again_after_the_cap() -> None:
     denials = Denials()
-    denials.add(asked("a"), refusal(3600.0), since=100.0, resets=0)
+    refused = refusal(3600.0)
+    seconds = hold_seconds(refused, spread=False)
+    denials.add(asked("a"), refused, seconds, since=100.0, resets=0)
     assert denials.get(asked("a"), 100.0 + MAX_SECONDS - 0.001) is not None
     assert denials.get(asked("a"), 100.0 + MAX_SECONDS) is None
 
@@ -44,34 +55,40 @@ def test_a_long_refusal_is_asked_about_again_after_the_cap() -> None:
 def test_only_the_latest_used_ones_are_kept() -> None:
     denials = Denials(max_entries=3)
     for name in "abc":
-        denials.add(asked(name), refusal(4), since=0, resets=0)
+        denials.add(asked(name), refusal(), 4.0, since=0, resets=0)
     denials.get(asked("a"), 0)
-    denials.add(asked("d"), refusal(4), since=0, resets=0)
+    denials.add(asked("d"), refusal(), 4.0, since=0, resets=0)
     assert [name for name in "abcd" if denials.get(asked(name), 0)] == ["a", "c", "d"]
 
 
 def test_another_limit_is_another_question() -> None:
     denials = Denials()
-    denials.add((("a", 1),), refusal(4), since=0, resets=0)
-    assert denials.get((("a", 2),), 0) is None
-    assert denials.get((("a", 1), ("b", 1)), 0) is None
+    denials.add(asked("a"), refusal(), 4.0, since=0, resets=0)
+    for other in (
+        [claim("a", 2, 60_000_000)],
+        [claim("a", 1, 60_000_000, cost=0)],
+        [claim("a", 1, 60_000_000, shadow=True)],
+        [claim("a", 1, 60_000_000), claim("b", 1, 60_000_000)],
+    ):
+        assert denials.get(question(other), 0) is None
 
 
 def test_a_refusal_from_before_a_reset_is_not_kept_after_it() -> None:
     denials = Denials()
     resets = denials.resets  # the server is asked, and refuses …
     denials.forget("a")  # … while somebody resets the log
-    denials.add(asked("a"), refusal(4), since=0, resets=resets)
+    denials.add(asked("a"), refusal(), 4.0, since=0, resets=resets)
     assert denials.get(asked("a"), 0) is None
 
 
 def test_a_reset_forgets_what_that_log_refused_and_nothing_else() -> None:
     denials = Denials()
-    for question in ((("a", 1), ("b", 1)), (("b", 1),)):
-        denials.add(question, refusal(4), since=0, resets=0)
+    both = question([claim("a", 1, 60_000_000), claim("b", 1, 60_000_000)])
+    for each in (both, asked("b")):
+        denials.add(each, refusal(), 4.0, since=0, resets=0)
     denials.forget("a")
-    assert denials.get((("a", 1), ("b", 1)), 0) is None
-    assert denials.get((("b", 1),), 0) is not None
+    assert denials.get(both, 0) is None
+    assert denials.get(asked("b"), 0) is not None
 
 
 def test_a_forked_child_can_refuse_while_the_parent_holds_the_lock() -> None:
@@ -79,8 +96,11 @@ def test_a_forked_child_can_refuse_while_the_parent_holds_the_lock() -> None:
     with denials._lock:
         child = os.fork()
         if child == 0:
-            denials.add(asked("a"), refusal(4), since=0, resets=0)
-            os._exit(0 if denials.get(asked("a"), 0) else 1)
+            try:
+                denials.add(asked("a"), refusal(), 4.0, since=0, resets=0)
+                os._exit(0 if denials.get(asked("a"), 0) else 1)
+            finally:
+                os._exit(2)
         assert os.waitpid(child, 0)[1] == 0
 
 
@@ -92,7 +112,7 @@ def test_threads_agree() -> None:
         try:
             for turn in range(2000):
                 name = str((turn * 7 + n) % 20)
-                denials.add(asked(name), refusal(4), since=0, resets=denials.resets)
+                denials.add(asked(name), refusal(), 4.0, since=0, resets=denials.resets)
                 denials.get(asked(name), turn % 6)
                 if turn % 50 == 0:
                     denials.forget(name)

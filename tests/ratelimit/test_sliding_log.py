@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.script import ScriptCall
 from flask_redis_kit.core.wire import Wire
-from flask_redis_kit.ratelimit import sliding_log
-from flask_redis_kit.ratelimit.sliding_log import Verdict, acquire, log_key, peek
+from flask_redis_kit.ratelimit import scripts
+from flask_redis_kit.ratelimit.layout import limit_key
+from flask_redis_kit.ratelimit.limits import Limit
+from flask_redis_kit.ratelimit.scripts import Verdict
 from tests.harness.servers import Server
+from tests.ratelimit import asking
+from tests.ratelimit.asking import acquire, peek
 from tests.ratelimit.oracle import Expected, read_log, server_now
 
 SECOND = 1_000_000
@@ -209,9 +213,7 @@ def test_a_lowered_limit_waits_for_as_many_units_as_are_too_many(
     assert standing.remaining == 0
 
 
-def _acquire_and_read(
-    client: redis.Redis, ask: sliding_log.Ask
-) -> tuple[Verdict, list[int], list[int]]:
+def _acquire_and_read(client: redis.Redis, ask: asking.Ask) -> tuple[Verdict, list[int], list[int]]:
     """The verdict, and the scores of the log right before and after it."""
     exchange = acquire([ask])
     with client.pipeline(transaction=True) as pipe:
@@ -269,29 +271,34 @@ def test_two_limits_of_one_call_may_not_share_a_log() -> None:
 def test_the_reply_is_the_same_in_resp2_and_resp3(
     redis_client: redis.Redis, server: Server
 ) -> None:
-    call = sliding_log.ACQUIRE.call([KEY], [5, MINUTE, 1]).by_source()
+    call = scripts.ACQUIRE.call([KEY], ["token", "s", 5, MINUTE, 1, 0]).by_source()
     for protocol in (2, 3):
         redis_client.delete(KEY)
         with server.client(protocol=protocol) as client:
             reply = client.execute_command(*call)
-        assert reply[:2] == [1, 4]
+        assert (reply[0], reply[2]) == (1, 4)
         assert all(type(number) is int for number in reply)
 
 
 def test_windows_of_any_length_and_names_of_any_kind_have_their_own_keys() -> None:
     keys = KeyBuilder("shop")
     made = [
-        log_key(keys, "0", name, window)
+        limit_key(keys, "0", name, Limit(1, window))
         for name in ("a", "a/60", "a/60/60", "ä", "a" * 80, "a" * 81, "a" * 82, "a b", "a\nb")
         for window in (SECOND, MINUTE, 500_000, 1_500_000, 60_000_001)
     ]
     assert len(set(made)) == len(made)
     assert max(map(len, made)) < 140
-    assert log_key(keys, "0", "search", MINUTE) == "frk:{shop:0}:limit:s1:search/60"
-    assert log_key(keys, "0", "search", 1_500_000) == "frk:{shop:0}:limit:s1:search/1500000us"
+    assert limit_key(keys, "0", "search", Limit(1, MINUTE)) == "frk:{shop:0}:limit:s1:search/60"
+    assert (
+        limit_key(keys, "0", "search", Limit(1, 1_500_000))
+        == "frk:{shop:0}:limit:s1:search/1500000us"
+    )
 
 
 def test_a_long_name_can_not_pretend_to_be_another() -> None:
     keys = KeyBuilder("shop")
-    hashed = log_key(keys, "0", "a" * 200, SECOND).rpartition(":")[2].rpartition("/")[0]
-    assert log_key(keys, "0", hashed, SECOND) != log_key(keys, "0", "a" * 200, SECOND)
+    hashed = limit_key(keys, "0", "a" * 200, Limit(1, SECOND)).rpartition(":")[2].rpartition("/")[0]
+    assert limit_key(keys, "0", hashed, Limit(1, SECOND)) != limit_key(
+        keys, "0", "a" * 200, Limit(1, SECOND)
+    )

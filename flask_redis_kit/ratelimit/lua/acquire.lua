@@ -1,60 +1,257 @@
--- Count a request under all its limits, or under none: exact sliding windows.
+-- Count a request under all its limits, or under none: exact sliding windows, leases, shadows.
 --
--- A log holds one member for each unit that was admitted; its score is the server's time then, in
--- microseconds. At the time `now` a unit counts if its score is greater than now - window, so every
--- interval as long as the window holds at most `limit` units. Time never runs backwards for a log:
--- while the clock is behind its newest unit, that unit's time counts; a log that lies more than a
--- window in the future counts as empty. Only an admission writes.
+-- log (zset)    one member for each unit admitted; its score is the server's time then, in us. At
+--               the time `now` a unit counts if its score is greater than now - window, so every
+--               interval as long as the window holds at most `limit` units.
+-- buckets       (hash) units by sub-windows of window/64: the field is the bucket's number modulo
+--               128; `head` is the number of the newest, `born` when the hash was made. A unit counts
+--               until the last moment of its bucket has left the window: never too many, freed up
+--               to window/64 late.
+-- leases (zset) one member for each holder; its score is when its lease ends.
 --
--- KEYS     one log (zset) per limit, each key once
--- ARGV     per limit: limit (units), window (us), cost (units; 0: look at one unit, count nothing)
--- RETURNS  integers: 1 if admitted, else 0; then per limit
+-- Time never runs backwards for a log: while the clock is behind its newest unit, that unit's time
+-- counts; what lies more than a window in the future does not count. Only an admission writes.
+--
+-- KEYS     one per limit, each key once
+-- ARGV     token: the name of this admission; '' to look and count nothing; then per limit
+--          kind ('s' log; 'a' log up to a limit of 128, buckets above; 'c' leases)
+--          limit (units), window or lease (us), cost (units; 0: look at one unit, count nothing)
+--          shadow ('1': it refuses nobody, and counts only what fits)
+-- RETURNS  integers: 1 if admitted, else 0; the server's time (us); then per limit
 --          remaining (units)
 --          reset (us until the next unit frees; 0: none is in use)
 --          full (us until all units are free)
 --          retry (us until the cost fits into this limit; 0: it fits now; -1: never)
 
 local BATCH = 1000 -- units per ZADD: Lua's stack bounds the arguments of a call
+local EXACT = 128 -- the largest limit that 'a' keeps as a log
+local BUCKETS = 64
+local SLOTS = 128
 
-local time = redis.call('TIME')
+local call = redis.call
+local time = call('TIME')
 local clock = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local token = ARGV[1]
 
-local function score_at(key, rank)
-  return tonumber(redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')[2])
+local function whole(number)
+  return string.format('%.0f', number)
 end
 
--- What counts in a log at this moment.
-local function read(key, window)
-  local log = {now = clock, member = clock, used = 0, expired = 0, stale = false}
-  local size = redis.call('ZCARD', key)
+local function score_at(key, rank)
+  return tonumber(call('ZRANGE', key, rank, rank, 'WITHSCORES')[2])
+end
+
+-- Each reader returns what counts now: `used` units, when the first and the last of them free
+-- (`oldest`, `newest`: us of the server's clock), and freeing(n): when n of them have freed.
+
+local function read_log(key, window)
+  local log = {now = clock, used = 0, expired = 0}
+  local size = call('ZCARD', key)
   if size == 0 then
     return log
   end
-  local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
-  local newest = tonumber(last[2])
+  local newest = score_at(key, -1)
   if newest > clock + window then
     log.stale = true
     return log
   end
   log.now = math.max(clock, newest)
-  log.member = log.now
-  local member = tonumber(last[1])
-  if member and member >= newest and member < newest + 1e9 then
-    log.member = math.max(log.now, member + 1)
-  end
   log.used = size
-  log.oldest = score_at(key, 0)
-  if log.oldest <= log.now - window then
-    log.used = redis.call('ZCOUNT', key, string.format('(%.0f', log.now - window), '+inf')
+  local oldest = size == 1 and newest or score_at(key, 0)
+  if oldest <= log.now - window then
+    log.used = call('ZCOUNT', key, '(' .. whole(log.now - window), '+inf')
     log.expired = size - log.used
-    log.oldest = log.used > 0 and score_at(key, log.expired) or nil
+    oldest = log.used > 0 and score_at(key, log.expired) or nil
   end
-  log.newest = log.used > 0 and newest or nil
+  if log.used > 0 then
+    log.oldest = oldest + window
+    log.newest = newest + window
+    log.freeing = function(count)
+      return count == 1 and log.oldest or score_at(key, log.expired + count - 1) + window
+    end
+  end
   return log
 end
 
+local function write_log(key, log, window, cost)
+  if log.stale then
+    call('DEL', key)
+  elseif log.expired > 0 then
+    call('ZREMRANGEBYSCORE', key, '-inf', whole(log.now - window))
+  end
+  local score = whole(log.now)
+  local unit, left = 0, cost
+  while left > 0 do
+    local units = {}
+    for _ = 1, math.min(left, BATCH) do
+      unit = unit + 1
+      units[#units + 1] = score
+      units[#units + 1] = unit == 1 and token or token .. '/' .. unit
+    end
+    left = left - call('ZADD', key, 'NX', unpack(units))
+  end
+  call('PEXPIRE', key, math.ceil(window / 1000))
+  log.oldest = log.oldest or log.now + window
+  log.newest = log.now + window
+end
+
+local function width_of(window)
+  return math.ceil(window / BUCKETS)
+end
+
+-- The last moment of a bucket leaves the window.
+local function bucket_end(bucket, window)
+  return (bucket + 1) * width_of(window) - 1 + window
+end
+
+-- Buckets as {number = units}, of which those that have left the window are `gone`.
+local function weigh(log, units, window)
+  local live = {}
+  log.units, log.gone = units, {}
+  for bucket, count in pairs(units) do
+    if bucket_end(bucket, window) > log.now then
+      live[#live + 1] = bucket
+      log.used = log.used + count
+    else
+      log.gone[#log.gone + 1] = bucket
+    end
+  end
+  if #live > 0 then
+    table.sort(live)
+    log.oldest = bucket_end(live[1], window)
+    log.newest = bucket_end(live[#live], window)
+    log.freeing = function(count)
+      for _, bucket in ipairs(live) do
+        count = count - units[bucket]
+        if count <= 0 then
+          return bucket_end(bucket, window)
+        end
+      end
+    end
+  end
+  return log
+end
+
+local function read_buckets(key, window)
+  local log = {now = clock, used = 0, hash = true}
+  local fields = call('HGETALL', key)
+  local head
+  for i = 1, #fields, 2 do
+    if fields[i] == 'head' then
+      head = tonumber(fields[i + 1])
+    end
+  end
+  log.fresh = not head
+  local start = head and head * width_of(window) or 0
+  if start > clock + window then
+    log.stale = true
+    head = nil
+  end
+  local units = {}
+  if head then
+    log.now = math.max(clock, start)
+    for i = 1, #fields, 2 do
+      local slot = tonumber(fields[i])
+      if slot then
+        units[head - (head - slot) % SLOTS] = tonumber(fields[i + 1])
+      end
+    end
+  end
+  return weigh(log, units, window)
+end
+
+-- A log that has to become buckets, as its limit was raised above EXACT.
+local function into_buckets(key, log, window)
+  local width = width_of(window)
+  local units = {}
+  local low = '(' .. whole(log.now - window)
+  local members = log.stale and {} or call('ZRANGEBYSCORE', key, low, '+inf', 'WITHSCORES')
+  for i = 2, #members, 2 do
+    local bucket = math.floor(tonumber(members[i]) / width)
+    units[bucket] = (units[bucket] or 0) + 1
+  end
+  return weigh({now = log.now, used = 0, stale = true, born = 0}, units, window)
+end
+
+local function write_buckets(key, log, window, cost)
+  if log.stale then
+    call('DEL', key)
+  elseif #log.gone > 0 then
+    local fields = {}
+    for i, bucket in ipairs(log.gone) do
+      fields[i] = whole(bucket % SLOTS)
+    end
+    call('HDEL', key, unpack(fields))
+  end
+  local head = math.floor(log.now / width_of(window))
+  local count = (log.units[head] or 0) + cost
+  local fields = {'head', whole(head), whole(head % SLOTS), whole(count)}
+  if log.fresh or log.stale then
+    fields[5], fields[6] = 'born', whole(log.born or clock)
+  end
+  if log.stale then
+    for bucket, units in pairs(log.units) do
+      if bucket ~= head and bucket_end(bucket, window) > log.now then
+        fields[#fields + 1] = whole(bucket % SLOTS)
+        fields[#fields + 1] = whole(units)
+      end
+    end
+  end
+  call('HSET', key, unpack(fields))
+  call('PEXPIRE', key, math.ceil((window + width_of(window)) / 1000))
+  log.oldest = log.oldest or bucket_end(head, window)
+  log.newest = bucket_end(head, window)
+end
+
+local function read_either(key, window, limit)
+  local kind = call('TYPE', key).ok
+  if kind == 'hash' or (kind == 'none' and limit > EXACT) then
+    return read_buckets(key, window)
+  end
+  return read_log(key, window)
+end
+
+local function write_either(key, log, window, cost, limit)
+  if log.hash then
+    return write_buckets(key, log, window, cost)
+  end
+  if limit <= EXACT then
+    return write_log(key, log, window, cost)
+  end
+  local buckets = into_buckets(key, log, window)
+  write_buckets(key, buckets, window, cost)
+  log.oldest, log.newest = buckets.oldest, buckets.newest
+end
+
+local function read_leases(key, lease)
+  local low, high = '(' .. whole(clock), whole(clock + 2 * lease)
+  local log = {now = clock, used = call('ZCOUNT', key, low, high)}
+  if log.used > 0 then
+    log.freeing = function(count)
+      local holder = call('ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', count - 1, 1)
+      return tonumber(holder[2])
+    end
+    log.oldest = log.freeing(1)
+    log.newest = log.freeing(log.used)
+  end
+  return log
+end
+
+local function write_leases(key, log, lease)
+  local ends = clock + lease
+  call('ZREMRANGEBYSCORE', key, '-inf', whole(clock))
+  call('ZREMRANGEBYSCORE', key, '(' .. whole(clock + 2 * lease), '+inf')
+  call('ZADD', key, whole(ends), token)
+  log.oldest = math.min(log.oldest or ends, ends)
+  log.newest = math.max(log.newest or ends, ends)
+  call('PEXPIRE', key, math.ceil((log.newest - clock) / 1000))
+end
+
+local READ = {s = read_log, a = read_either, c = read_leases}
+local WRITE = {s = write_log, a = write_either, c = write_leases}
+
 -- How long until `cost` units fit.
-local function retry(key, log, limit, window, cost)
+local function retry(log, limit, cost)
   local over = log.used + cost - limit
   if over <= 0 then
     return 0
@@ -62,59 +259,34 @@ local function retry(key, log, limit, window, cost)
   if over > log.used then
     return -1
   end
-  local freeing = over == 1 and log.oldest or score_at(key, log.expired + over - 1)
-  return math.ceil(freeing + window - clock)
-end
-
-local function write(key, log, window, cost)
-  if log.stale then
-    redis.call('DEL', key)
-  elseif log.expired > 0 then
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', log.now - window))
-  end
-  local score = string.format('%.0f', log.now)
-  local left = cost
-  while left > 0 do
-    local units = {}
-    for _ = 1, math.min(left, BATCH) do
-      units[#units + 1] = score
-      units[#units + 1] = string.format('%.0f', log.member)
-      log.member = log.member + 1
-    end
-    left = left - redis.call('ZADD', key, 'NX', unpack(units))
-  end
-  redis.call('PEXPIRE', key, math.ceil(window / 1000))
-  log.used = log.used + cost
-  log.oldest = log.oldest or log.now
-  log.newest = log.now
+  return math.ceil(log.freeing(over) - clock)
 end
 
 local logs = {}
 local admitted = 1
 for i, key in ipairs(KEYS) do
-  local limit = tonumber(ARGV[3 * i - 2])
-  local window = tonumber(ARGV[3 * i - 1])
-  local cost = tonumber(ARGV[3 * i])
-  local log = read(key, window)
-  log.retry = retry(key, log, limit, window, math.max(cost, 1))
-  if cost > 0 and log.retry ~= 0 then
+  local kind, limit, window, cost, shadow = unpack(ARGV, 5 * i - 3, 5 * i + 1)
+  limit, window, cost = tonumber(limit), tonumber(window), tonumber(cost)
+  local log = READ[kind](key, window, limit)
+  log.retry = retry(log, limit, math.max(cost, 1))
+  if log.retry ~= 0 and cost > 0 and shadow ~= '1' then
     admitted = 0
   end
   logs[i] = log
 end
 
-local reply = {admitted}
+local reply = {admitted, clock}
 for i, key in ipairs(KEYS) do
-  local limit = tonumber(ARGV[3 * i - 2])
-  local window = tonumber(ARGV[3 * i - 1])
-  local cost = tonumber(ARGV[3 * i])
+  local kind, limit, window, cost = unpack(ARGV, 5 * i - 3, 5 * i)
+  limit, window, cost = tonumber(limit), tonumber(window), tonumber(cost)
   local log = logs[i]
-  if admitted == 1 and cost > 0 then
-    write(key, log, window, cost)
+  if admitted == 1 and token ~= '' and cost > 0 and log.retry == 0 then
+    WRITE[kind](key, log, window, cost, limit)
+    log.used = log.used + cost
   end
   reply[#reply + 1] = math.max(0, limit - log.used)
-  reply[#reply + 1] = log.oldest and math.ceil(log.oldest + window - clock) or 0
-  reply[#reply + 1] = log.newest and math.ceil(log.newest + window - clock) or 0
+  reply[#reply + 1] = log.oldest and math.ceil(log.oldest - clock) or 0
+  reply[#reply + 1] = log.newest and math.ceil(log.newest - clock) or 0
   reply[#reply + 1] = log.retry
 end
 return reply
