@@ -44,7 +44,7 @@ class ByHand(Feature[CacheConfig, CacheEngine]):
         context): what was invalidated in between is not stored. ``stale``: take also a value in its
         grace period, or one that was invalidated softly.
         """
-        return self.engine().values.get(key, default, stale=stale, codec=codec)
+        return self.engine().finder.get(key, default, stale=stale, codec=codec)
 
     def get_many(self, keys: Iterable[str], *, codec: Serializer | None = None) -> dict[str, Any]:
         """The values that are there, by key, in the order of ``keys``.
@@ -52,11 +52,11 @@ class ByHand(Feature[CacheConfig, CacheEngine]):
         One round trip (on Cluster one of waiting, to all nodes at once). Misses are remembered as
         ``get`` does.
         """
-        return self.engine().values.get_many(keys, codec)
+        return self.engine().finder.get_many(keys, codec)
 
     def has(self, key: str) -> bool:
         """Whether the value is there. One round trip; the value is not sent, nothing remembered."""
-        return self.engine().values.has(key)
+        return self.engine().finder.has(key)
 
     def set(
         self,

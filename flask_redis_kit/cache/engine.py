@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from flask_redis_kit.cache.claims import Claims
 from flask_redis_kit.cache.config import CacheConfig
+from flask_redis_kit.cache.finding import Finder
 from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.invalidation import Invalidation
+from flask_redis_kit.cache.misses import MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.packing import Packing
 from flask_redis_kit.cache.payload import Payload
@@ -40,8 +42,16 @@ class CacheEngine:
         self.flights = Flights(context.config, self.shards, self.notices, partial(report, self))
         self.invalidation = Invalidation(context, self.shards, self.notices)
         self._packing = Packing(context, self.notices)
+        misses = MissMemory()
+        self.finder = Finder(context, self.shards, self.flights, self.notices, misses)
         self.values = Values(
-            context, self.shards, self.flights, self.invalidation, self.notices, self._packing
+            context,
+            self.shards,
+            self.flights,
+            self.invalidation,
+            self.notices,
+            self._packing,
+            misses,
         )
         self._default_ttl_ms = milliseconds(context.config.default_ttl)
 

@@ -31,7 +31,8 @@ from flask_redis_kit.core.failure import FAILURES
 
 __all__ = ["Call", "Decode", "Flights", "Hit", "Miss", "Turn"]
 
-Report: TypeAlias = Callable[[str, Outcome, Reason | None], None]
+Report: TypeAlias = Callable[..., None]
+"""``signals.report`` for one application."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 _REASONS: dict[Committed, Reason] = {
     Committed.INVALIDATED: "invalidated",
@@ -250,8 +251,11 @@ class Flights:
         def done(committed: Committed) -> None:
             self._busy.forget(call.digest.text)
             self._gatherings.nudge(call.digest.text)
-            stored = committed is Committed.STORED
-            self._tell(call, "stored" if stored else "refused", _REASONS.get(committed))
+            if committed is not Committed.STORED:
+                self._tell(call, "refused", _REASONS.get(committed))
+            elif self._report is not None and call.subject:
+                size = len(payload.data)
+                self._report(call.subject, "stored", None, size=size, milliseconds=delta_ms)
 
         delta_ms = int(turn.seconds * 1000)
         return entry.commit(

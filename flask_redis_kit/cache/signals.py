@@ -37,6 +37,8 @@ Reason = Literal[
     "failure",  # the server
 ]
 BY_HAND = "(by hand)"
+BYTES, MILLISECONDS = "bytes", "milliseconds"
+"""Counted like outcomes: what was stored, and how long computing it took."""
 
 _signals = Namespace()
 
@@ -50,7 +52,8 @@ stale = _signals.signal("redis-kit-cache-stale")
 """A value past its time was served, within its grace period. ``subject``."""
 
 stored = _signals.signal("redis-kit-cache-stored")
-"""A value was stored. ``subject``."""
+"""A value was stored. ``subject``; ``size`` in bytes; ``milliseconds``: how long computing it took,
+0 for a value by hand."""
 
 refused = _signals.signal("redis-kit-cache-refused")
 """A value was computed, or set, and not stored. ``subject``; ``reason``: one of ``Reason``."""
@@ -66,18 +69,30 @@ class Reporter(Protocol):
 
 
 def report(
-    engine: Reporter, subject: str, outcome: Outcome, reason: Reason | None = None, n: int = 1
+    engine: Reporter,
+    subject: str,
+    outcome: Outcome,
+    reason: Reason | None = None,
+    *,
+    size: int = 0,
+    milliseconds: int = 0,
 ) -> None:
-    """Count ``n`` outcomes for ``subject``, and tell who listens. No I/O; under a microsecond."""
-    counted = outcome if reason is None else f"{outcome}:{reason}"
-    engine.context.counters.add(subject, counted, n)
-    if _by_outcome[outcome].receivers:
-        _tell(engine, subject, outcome, reason, n)
+    """Count an outcome for ``subject``, and tell who listens. No I/O; under a microsecond.
 
-
-def _tell(engine: Reporter, subject: str, outcome: Outcome, reason: Reason | None, n: int) -> None:
-    facts: dict[str, Any] = (
-        {"subject": subject} if reason is None else {"subject": subject, "reason": reason}
-    )
-    for _ in range(n):
-        _by_outcome[outcome].send(engine.context.app, **facts)
+    ``size`` (bytes) and ``milliseconds`` (of computing) are those of a stored value.
+    """
+    context = engine.context
+    add = context.counters.add
+    add(subject, outcome if reason is None else f"{outcome}:{reason}")
+    if size:
+        add(subject, BYTES, size)
+    if milliseconds:
+        add(subject, MILLISECONDS, milliseconds)
+    signal = _by_outcome[outcome]
+    if signal.receivers:
+        facts: dict[str, Any] = {"subject": subject}
+        if outcome == "stored":
+            facts |= {"size": size, "milliseconds": milliseconds}
+        elif reason is not None:
+            facts["reason"] = reason
+        signal.send(context.app, **facts)

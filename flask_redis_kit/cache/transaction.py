@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.finding import raw_call
 from flask_redis_kit.cache.serializer import Serializer
 from flask_redis_kit.cache.tags import member, several_tags
 from flask_redis_kit.cache.ttl import Ttl
-from flask_redis_kit.cache.values import raw_call
 from flask_redis_kit.core.errors import TransactionMisused
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.steps import Result

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from flask_redis_kit.cache import changes, log
 from flask_redis_kit.cache.changes import Counted, Put
 from flask_redis_kit.cache.computation import computation
 from flask_redis_kit.cache.config import CacheConfig
-from flask_redis_kit.cache.envelope import Epoch
-from flask_redis_kit.cache.flight import Call, Flights, Hit
-from flask_redis_kit.cache.flow import Flow, computed, run, without_compute
+from flask_redis_kit.cache.finding import raw_call
+from flask_redis_kit.cache.flight import Call, Flights
+from flask_redis_kit.cache.flow import Flow, computed
 from flask_redis_kit.cache.freshness import Lifetime
-from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.invalidation import Invalidation
-from flask_redis_kit.cache.misses import NEVER, MissMemory
+from flask_redis_kit.cache.misses import MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.packing import Packing
 from flask_redis_kit.cache.payload import Payload, packed
-from flask_redis_kit.cache.reading import Look
 from flask_redis_kit.cache.serializer import Serializer, decoder, encoded
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import BY_HAND, report
 from flask_redis_kit.cache.tags import checked_tags, member
-from flask_redis_kit.cache.together import run_together
 from flask_redis_kit.cache.ttl import milliseconds, seconds
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context
-
-_raw = Namer("raw")
-
-
-def raw_call(key: object) -> Call:
-    """The call that a key given by hand stands for."""
-    if not isinstance(key, str):
-        raise TypeError(f"A cache key must be a string, not {key!r}.")
-    digest = _raw.digest({"key": key})
-    return Call(digest, (member("k", digest.text),))
 
 
 class Terms(NamedTuple):
@@ -48,14 +35,6 @@ class Terms(NamedTuple):
     lifetime: Lifetime
     tags: tuple[bytes, ...]
     codec: Serializer
-
-
-class Seen(NamedTuple):
-    """What a look found: fresh, stale or nothing; and the log's state then."""
-
-    call: Call
-    hit: Hit | None
-    epoch: Epoch | None
 
 
 class Storing(NamedTuple):
@@ -77,6 +56,7 @@ class Values:
         invalidation: Invalidation,
         notices: Notices,
         packing: Packing,
+        misses: MissMemory,
     ) -> None:
         self.context = context
         self._config = context.config
@@ -85,7 +65,7 @@ class Values:
         self._invalidation = invalidation
         self._notices = notices
         self._packing = packing
-        self._misses = MissMemory()
+        self._misses = misses
 
     def terms(
         self, ttl: object, tags: object, grace: object = 0, codec: Serializer | None = None
@@ -96,96 +76,6 @@ class Values:
         names = checked_tags(tags, 'write tags=["products"]')
         members = tuple(member("t", name) for name in names)
         return Terms(lifetime, members, self.context.codec if codec is None else codec)
-
-    # reading
-
-    def get(
-        self, key: str, default: object, *, stale: bool = False, codec: Serializer | None = None
-    ) -> Any:
-        """The value set under ``key``, or ``default``."""
-        call = raw_call(key)
-        if not self._config.enabled:
-            return default
-        try:
-            look = self._looking(call, codec)
-            seen = run(look, self.context.send, without_compute)
-            hit = self._accepted(seen, stale)
-            if hit is not None:
-                return hit.value
-            self._remember([seen])
-        except FAILURES as error:
-            self._failed([call], error)
-        return default
-
-    def get_many(self, keys: Iterable[str], codec: Serializer | None = None) -> dict[str, Any]:
-        """The values that are there, by key."""
-        calls = {key: raw_call(key) for key in keys}
-        if not calls or not self._config.enabled:
-            return {}
-        found: dict[str, Any] = {}
-        missed: list[Seen] = []
-        flows = [self._looking(call, codec) for call in calls.values()]
-        outcomes = run_together(flows, self.context.send_many)
-        try:
-            for key, outcome in zip(calls, outcomes, strict=True):
-                if isinstance(outcome.error, FAILURES):
-                    self._failed([calls[key]], outcome.error)
-                    continue
-                seen = outcome.result()
-                hit = self._accepted(seen, stale=False)
-                if hit is None:
-                    missed.append(seen)
-                else:
-                    found[key] = hit.value
-            self._remember(missed)
-        except FAILURES as error:
-            self._failed([seen.call for seen in missed], error)
-        return found
-
-    def has(self, key: str) -> bool:
-        """Whether ``get`` would find it."""
-        place = self._shards.place(raw_call(key).digest)
-        if not self._config.enabled:
-            return False
-        try:
-            return self.context.send(changes.has(place))
-        except FAILURES as error:
-            self._notices.failure("reading", error)
-            return False
-
-    def _looking(self, call: Call, codec: Serializer | None) -> Flow[Seen]:
-        decode = decoder(self.context.codec if codec is None else codec)
-        look: Look = yield self._flights.reading(call)
-        found = yield from self._flights.look(call, decode, lambda: look)
-        return Seen(call, found if isinstance(found, Hit) else None, look.epoch)
-
-    def _accepted(self, seen: Seen, stale: bool) -> Hit | None:
-        hit = seen.hit
-        if hit is None or not (stale or hit.fresh_ms > 0):
-            report(self, BY_HAND, "miss")
-            return None
-        report(self, BY_HAND, "hit" if hit.fresh_ms > 0 else "stale")
-        return hit
-
-    def _remember(self, missed: Sequence[Seen]) -> None:
-        """The moment of these misses; a shard without a log gets one."""
-        batch = self.context.batch()
-        logs: dict[str, Epoch | None] = {}
-        for call, _, epoch in missed:
-            if epoch is None:
-                shard = self._shards.place(call.digest).log
-                if shard not in logs:
-                    logs[shard] = self.context.send(log.init(shard))
-            known = logs[shard] if epoch is None else epoch
-            if known is not None:
-                self._misses.remember(batch, call.digest.text, known)
-
-    def _failed(self, calls: Iterable[Call], error: Exception) -> None:
-        """A look failed, so nobody knows as of when the value is that ``set`` brings next."""
-        batch = self.context.batch()
-        for call in calls:
-            self._misses.remember(batch, call.digest.text, NEVER)
-        self._notices.failure("reading", error)
 
     def computing(self, key: str, terms: Terms) -> Flow[Any]:
         """The value, or what computing it gives, which is stored."""
@@ -234,12 +124,12 @@ class Values:
         ]
         outcomes = self.context.send_many(exchanges)
         stored: dict[str, bool] = {}
-        for (key, (call, _)), outcome in zip(ready.items(), outcomes, strict=True):
+        for (key, (call, payload)), outcome in zip(ready.items(), outcomes, strict=True):
             if isinstance(outcome.error, FAILURES):
                 self._notices.failure("storing", outcome.error)
                 stored[key] = False
             else:
-                stored[key] = self._done(call, outcome.result())
+                stored[key] = self._done(call, payload, outcome.result())
         return stored
 
     def storing(self, key: str, value: object, terms: Terms) -> Storing | None:
@@ -262,7 +152,7 @@ class Values:
 
         def done(put: Put) -> bool:
             self._misses.take(self.context.batch(), digest)
-            return self._done(call, put)
+            return self._done(call, payload, put)
 
         exchange = changes.put(place, epoch, payload, terms.lifetime, call.tags)
         return Storing(call, exchange, done)
@@ -282,10 +172,10 @@ class Values:
             )
         return Call(call.digest, (*call.tags, *terms.tags)), packed(data)
 
-    def _done(self, call: Call, put: Put) -> bool:
+    def _done(self, call: Call, payload: Payload, put: Put) -> bool:
         if put is Put.STORED:
             self._flights.memory.learn(Call(call.digest, call.tags[:1]), call.tags)
-            report(self, BY_HAND, "stored")
+            report(self, BY_HAND, "stored", size=len(payload.data))
             return True
         self._misses.refused(self.context.batch(), call.digest.text)
         if put is not Put.THERE:

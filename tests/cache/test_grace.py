@@ -241,7 +241,7 @@ def test_the_outcomes_are_counted(value: Value) -> None:
     app = value.kit.state().app
 
     def listener(name: str) -> object:
-        def listen(_: object, subject: str, reason: str = "") -> None:
+        def listen(_: object, subject: str, reason: str = "", **_more: object) -> None:
             told.append((f"{name} {reason}".strip(), subject))
 
         return listen
