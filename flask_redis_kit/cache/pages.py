@@ -19,7 +19,6 @@ from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import BODY, QUERY, VARY, Refusal
 from flask_redis_kit.cache.tags import member
-from flask_redis_kit.cache.variants import Variants
 
 PAGES = "__redis_kit_pages__"
 """Where a decorated function has its ``Pages``."""
@@ -47,11 +46,10 @@ class Pages:
         options = recipe.options
         self.recipe = recipe
         self.options = options
-        self.variants = Variants(options.vary)
-        self.subject = options.key_prefix or recipe.about
+        self.variants = recipe.variants
         self.plannable = not (self.variants.factors or options.key or options.body_key)
         """Whether a page can be known ahead of the view's place: no function of the user's runs."""
-        self._by_path = options.key is None and not options.ignore
+        self._ignored = recipe.binding.ignored
         self._known: dict[bytes, Call] = {}  # of a pure function: its latest results
         self._repeats = are_plain(recipe.defaults.values())
 
@@ -75,15 +73,25 @@ class Pages:
             key |= {"method": request.method, "type": body[0], "body": body[1]}
         if not self.variants.add_to(key, request.environ):
             return VARY
-        by_path = self._by_path or self._incomplete(request, given)
+        whole = self._is_whole(given)
+        by_path = whole or self._is_incomplete(request, given)
         self._add_arguments(key, request, given, by_path=by_path)
         told = material(key, self.recipe.about)
         call = self._known.get(told)
         if call is None:
             call = self._call(told, request, given, query if by_path else None)
+            if whole and given.kwargs == request.view_args:
+                self._learn(told, call, given)
         return call
 
-    def _incomplete(self, request: Request, given: Arguments) -> bool:
+    def _is_whole(self, given: Arguments) -> bool:
+        """Whether all arguments are in the key. (A method's object is made for the request.)"""
+        if self.options.key is not None:
+            return False
+        ignored = self._ignored
+        return not ignored or (bool(given.instance) and ignored == {self.recipe.binding.receiver})
+
+    def _is_incomplete(self, request: Request, given: Arguments) -> bool:
         """Whether an argument of the URL was taken out on the way, so that only the path has it."""
         rule = request.url_rule
         return rule is not None and not rule.arguments <= given.kwargs.keys()
@@ -100,7 +108,7 @@ class Pages:
             key["key"] = options.key(*given.instance, *given.args, **given.kwargs)
             return
         for name in sorted(given.kwargs):
-            if name not in options.ignore:
+            if name not in self._ignored:
                 key[f"argument:{name}"] = given.kwargs[name]
         for n, value in enumerate(given.args):
             key[f"position:{n}"] = value
@@ -114,20 +122,22 @@ class Pages:
         same = self.same_call(given)
         if same is not None:
             tags += (member("c", same.text),)
-        as_requested = not given.args and given.kwargs == request.view_args
-        if same is None or not as_requested:
+        if same is None or given.args or given.kwargs != request.view_args:
             tags += (tag_of_request(request.endpoint or "", request.view_args or {}),)
         digest = recipe.routes.digest_of(told)
         if given.args:
             call = recipe.tagged(digest, recipe.bound((*given.instance, *given.args), given.kwargs))
         else:
             call = recipe.tagged(digest, {**recipe.defaults, **given.kwargs})
-        call = call._replace(tags=(*call.tags, *tags), subject=self.subject)
-        if as_requested and self._by_path and self._repeats and told.startswith(b"s"):
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[told] = call
-        return call
+        return call._replace(tags=(*call.tags, *tags))
+
+    def _learn(self, told: bytes, call: Call, given: Arguments) -> None:
+        """Remember what page it is, if nothing of it can be another one another time."""
+        if given.args or not self._repeats or not told.startswith(b"s"):
+            return
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[told] = call
 
     def same_call(self, given: Arguments) -> Digest | None:
         """The digest of the function's call with these arguments, whoever's method it is.
@@ -143,7 +153,7 @@ class Pages:
 
     def refused(self, engine: CacheEngine, request: Request, why: Refusal) -> None:
         """Count a response that was not stored, and warn of it once per endpoint."""
-        report(engine, self.subject, "refused", why.reason)
+        report(engine, self.recipe.subject, "refused", why.reason)
         if why.warning is not None:
             about = ("route", request.endpoint, why.reason)
             message = "The route %r is not cached: %s"

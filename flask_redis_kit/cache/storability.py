@@ -73,8 +73,6 @@ def refusal(
         )
     if needs_permission(request, options, variants) and not is_permitted(response):
         return AUTHORIZATION
-    if options.when is not None and not options.when(response):
-        return Refusal("when")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any
 
 from flask import Request, Response, got_request_exception
@@ -18,7 +19,7 @@ from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.memory import notes_of
 from flask_redis_kit.cache.pages import Arguments, Pages
 from flask_redis_kit.cache.representation import Representation
-from flask_redis_kit.cache.running import Running
+from flask_redis_kit.cache.running import Running, tag
 from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import (
@@ -153,6 +154,7 @@ class Visit:
 
     def _served(self, hit: Hit) -> Response:
         response: Response = hit.value.response
+        tag(self.engine, hit.tags)  # if another page is made of it
         answer.describe(response, hit, self.request, public=self.pages.options.public)
         self._mark(response, answer.found(hit))
         answer.meet_conditions(response, self.request)
@@ -206,15 +208,20 @@ class Visit:
 
     def _handled(self, error: Exception) -> Response:
         """The response that the application's handlers make of an exception to be kept."""
-        if type(error) not in self.pages.options.exceptions:
+        app = self.engine.context.app
+        handler = app._find_error_handler(error, self.request.blueprints)
+        # an `async def` handler can't be run here: the view may itself run in a loop
+        if type(error) not in self.pages.options.exceptions or iscoroutinefunction(handler):
             raise error
-        returned = self.engine.context.app.handle_user_exception(error)
+        returned = app.handle_user_exception(error)
         if isinstance(returned, HTTPException):
             returned = returned.get_response(self.request.environ)
         return self._made(returned)
 
     def _tell(self, error: BaseException) -> None:
         """As Flask does with an exception that nobody handles: the page must not hide it."""
+        if isinstance(error, HTTPException):
+            return  # the view means it
         app = self.engine.context.app
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
         app.log_exception(sys.exc_info())

@@ -18,11 +18,13 @@ def make_kit() -> Iterator[MakeKit]:
     """``make_kit(url, **config)``: a kit on an application of its own, ``kit.state().app``."""
     made: list[tuple[Flask, RedisKit]] = []
 
-    def make(url: str, *, name: str = "shop", **config: object) -> RedisKit:
+    def make(
+        url: str, *, name: str = "shop", features: tuple[str, ...] = ("cache",), **config: object
+    ) -> RedisKit:
         app = Flask(name)
         app.secret_key = "of tests"
         app.config.update(REDIS_URL=url, **config)
-        kit = RedisKit(app, features=("cache",))
+        kit = RedisKit(app, features=features)
         made.append((app, kit))
         return kit
 
