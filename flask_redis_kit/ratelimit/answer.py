@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from flask import Response, current_app, has_request_context
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
 from werkzeug.http import parse_accept_header
 
 from flask_redis_kit.core.errors import RedisKitError
+from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-    from flask import Response
     from werkzeug.sansio.response import Response as SansIOResponse
 
-_STATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-_STATE_LOWER = frozenset(name.lower() for name in _STATE)
+    from flask_redis_kit.ratelimit.rule import Rule
+
 _PROBLEMS = "https://iana.org/assignments/http-problem-types#"
+_LARGEST = 10**9
+"""Longer than any window: nothing is gained by saying it more exactly."""
 
 
 class _Problem(HTTPException):
@@ -29,6 +33,7 @@ class _Problem(HTTPException):
 
     problem = ""
     retry_seconds = 1
+    policies: tuple[str, ...] = ()
 
     def get_headers(
         self,
@@ -51,13 +56,16 @@ class _Problem(HTTPException):
         """A short text that names the limit and when to come again, never the key."""
         if _prefers_html(environ):
             return super().get_body(environ, scope)
-        body = {
+        body: dict[str, object] = {
             "type": _PROBLEMS + self.problem,
             "title": self.name,
             "status": self.code,
             "detail": self.description,
-            "retry_after": self.retry_seconds,
         }
+        if environ is not None:
+            body["instance"] = _path(environ)
+        body["violated-policies"] = list(self.policies)
+        body["retry_after"] = self.retry_seconds
         return json.dumps(body) + "\n"
 
 
@@ -66,24 +74,36 @@ class RateLimitExceeded(RedisKitError, _Problem, TooManyRequests):
 
     ``retry_after``  seconds until the same request would be admitted if nobody else asks.
     ``limit``        the limit that refused, in requests per ``window`` seconds.
-    ``result``       all that is known about it.
+    ``policies``     the names of all limits that refused.
+    ``result``       all that is known about the tightest of them.
     """
 
     problem = "quota-exceeded"
     retry_after: float  # type: ignore[assignment]  # werkzeug's is for a header: whole seconds
 
-    def __init__(self, result: RateLimitResult, response: SansIOResponse | None = None) -> None:
-        requests = "request" if result.limit == 1 else "requests"
-        super().__init__(
-            f"At most {result.limit} {requests} in {_spoken(result.window)} are allowed. "
-            f"Try again in {_spoken(result.retry_seconds)}.",
-            response,
-        )
+    def __init__(
+        self,
+        result: RateLimitResult,
+        response: SansIOResponse | None = None,
+        *,
+        decision: Decision | None = None,
+    ) -> None:
+        seconds = result.retry_after if decision is None else decision.retry_after
+        self.retry_seconds = whole_seconds(seconds)
+        super().__init__(_description(result, self.retry_seconds), response)
+        self.retry_after = seconds
         self.result = result
-        self.retry_after = result.retry_after
-        self.retry_seconds = result.retry_seconds
+        self.decision = decision
         self.limit = result.limit
         self.window = result.window
+        refused = () if decision is None else decision.refused
+        self.policies = tuple(dict.fromkeys(r.policy for r in refused or (result,)))
+
+
+class _Answered(RateLimitExceeded):
+    """A refusal with the answer of a rule's own: no error handler is asked for another."""
+
+    code = None  # type: ignore[assignment]  # so Flask gives back the response that it carries
 
 
 class RateLimitUnavailable(RedisKitError, _Problem, ServiceUnavailable):
@@ -92,32 +112,52 @@ class RateLimitUnavailable(RedisKitError, _Problem, ServiceUnavailable):
     problem = "temporary-reduced-capacity"
     retry_after: float  # type: ignore[assignment]  # werkzeug's is for a header: whole seconds
 
-    def __init__(self, retry_after: float = 1.0) -> None:
+    def __init__(self, retry_after: float = 1.0, policies: tuple[str, ...] = ()) -> None:
         super().__init__("The service is short of capacity for a moment. Try again soon.")
         self.retry_after = retry_after
-        self.retry_seconds = max(1, math.ceil(retry_after))
+        self.retry_seconds = whole_seconds(retry_after)
+        self.policies = policies
 
 
-def set_headers(response: Response, result: RateLimitResult) -> None:
-    """Put the state of the tightest limit of a request into its response.
+def refusal_of(
+    decision: Decision, rules: Mapping[str, Rule]
+) -> RateLimitExceeded | RateLimitUnavailable:
+    """The exception that answers a decision which admits nobody."""
+    if decision.unavailable:
+        unknown = tuple(r.policy for r in decision.results if not r.counted and not r.shadow)
+        return RateLimitUnavailable(getattr(decision.failure, "retry_after", 1.0), unknown)
+    refused = decision.refused
+    result = min(refused, key=lambda result: result.tightness)
+    for claim, each in zip(decision.claims, decision.results, strict=True):
+        rule = rules.get(claim.key)
+        if each in refused and rule is not None and rule.response and has_request_context():
+            return _Answered(result, _made(rule.response, decision), decision=decision)
+    return RateLimitExceeded(result, decision=decision)
 
-    ``X-RateLimit-Reset`` is the time, in seconds since 1970, when the next unit frees.
-    ``Retry-After`` stands on 429 and 503 only.
-    """
-    wait = result.reset_after if result.allowed else result.retry_after
-    headers = response.headers
-    for name in [name for name, _ in headers if name.lower() in _STATE_LOWER]:
-        headers.remove(name)  # somebody's own, or a stored response's
-    figures = (
-        str(result.limit),
-        str(result.remaining if result.allowed else 0),
-        str(math.ceil(time.time() + wait)),
-    )
-    for name, figure in zip(_STATE, figures, strict=True):
-        headers.add(name, figure)
-    if response.status_code == TooManyRequests.code and not result.allowed:
-        headers["Retry-After"] = str(result.retry_seconds)
-        headers["Cache-Control"] = "no-store"
+
+def _made(make: Callable[[Decision], Any], decision: Decision) -> Response:
+    """A response of the user's making: 429 unless it says otherwise, never to be stored."""
+    value = make(decision)
+    response = current_app.make_response(value)
+    if response.status_code == 200 and not isinstance(value, (tuple, Response)):
+        response.status_code = TooManyRequests.code
+    response.headers["Retry-After"] = str(whole_seconds(decision.retry_after))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def whole_seconds(seconds: float) -> int:
+    """As ``Retry-After`` has it: rounded up, at least 1."""
+    return max(1, math.ceil(min(seconds, _LARGEST)))
+
+
+def _description(result: RateLimitResult, seconds: int) -> str:
+    requests = "request" if result.limit == 1 else "requests"
+    if result.kind == "concurrency":
+        allowed = f"At most {result.limit} {requests} at the same time are allowed."
+    else:
+        allowed = f"At most {result.limit} {requests} in {_spoken(result.window)} are allowed."
+    return f"{allowed} Try again in {_spoken(seconds)}."
 
 
 def _prefers_html(environ: WSGIEnvironment | None) -> bool:
@@ -126,6 +166,12 @@ def _prefers_html(environ: WSGIEnvironment | None) -> bool:
     return bool(
         html > max(accept.quality("application/json"), accept.quality("application/problem+json"))
     )
+
+
+def _path(environ: WSGIEnvironment) -> str:
+    """The path of a request as a URI reference; WSGI has its bytes as Latin-1."""
+    path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
+    return quote(path.encode("latin-1", "replace"), safe="/:@!$&'()*+,;=~")
 
 
 def _spoken(seconds: float) -> str:

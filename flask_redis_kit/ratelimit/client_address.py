@@ -10,7 +10,7 @@ garbage.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
@@ -93,18 +93,35 @@ def parsed_proxies(trusted: Trusted) -> Proxies:
     texts = [text.strip() for text in trusted if text.strip()]
     if len(texts) == 1 and texts[0].isdecimal():
         return _by_number(int(texts[0]))
+    if not texts:
+        return NOBODY
     networks = Networks(text for text in texts if text.lower() != UNIX)
-    return Proxies(networks, unix=len(networks) < len(set(texts)) and UNIX in map(str.lower, texts))
+    return Proxies(networks, unix=UNIX in map(str.lower, texts))
+
+
+def cached_proxies(trusted: Trusted) -> Proxies:
+    """``parsed_proxies``, kept: for who gives them with each request."""
+    return _kept_proxies(trusted if isinstance(trusted, (int, str)) else tuple(trusted))
+
+
+_kept_proxies = lru_cache(maxsize=64, typed=True)(parsed_proxies)
+
+
+def checked_prefix(bits: int) -> int:
+    """A length of IPv6 networks that can tell clients apart; ``ValueError`` if it can't."""
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 16 <= bits <= 128:
+        raise ValueError(f"{bits!r} is no length of IPv6 networks: use 16 to 128 bits.")
+    return bits
 
 
 def _by_number(hops: int) -> Proxies:
     if not 0 <= hops <= MAX_HOPS:
         raise ValueError(f"{hops} is no number of proxies: use 0 to {MAX_HOPS}.")
-    return Proxies(Networks(), hops=hops)
+    return NOBODY if hops == 0 else Proxies(Networks(), hops=hops)
 
 
 def client_address(
-    environ: dict[str, object],
+    environ: Mapping[str, object],
     proxies: Proxies,
     *,
     header: ProxyHeader = "x-forwarded-for",
@@ -114,16 +131,25 @@ def client_address(
 
     What is no IP address (a test client's "testclient") counts as it is.
     """
-    peer = environ.get("REMOTE_ADDR")
-    peer = peer if isinstance(peer, str) else None
-    client = None
-    if proxies is not NOBODY:
-        value = environ.get(_VARIABLES[header])
-        hops = hops_of(value, header) if isinstance(value, str) else iter(())
-        client = proxies.client(peer, hops)
+    client = None if proxies is NOBODY else find_client(environ, proxies, header)
     if client is not None:
         return counted_address(client, v6_prefix)
+    peer = _peer(environ)
     return _counted_peer(peer, v6_prefix) if peer else None
+
+
+def find_client(
+    environ: Mapping[str, object], proxies: Proxies, header: ProxyHeader
+) -> Address | None:
+    """The IP address of the client of a request; None if it has none."""
+    value = environ.get(_VARIABLES[header])
+    hops = hops_of(value, header) if isinstance(value, str) else iter(())
+    return proxies.client(_peer(environ), hops)
+
+
+def _peer(environ: Mapping[str, object]) -> str | None:
+    peer = environ.get("REMOTE_ADDR")
+    return peer if isinstance(peer, str) else None
 
 
 @lru_cache(maxsize=4096)
@@ -162,6 +188,11 @@ def _forwarded(value: str) -> Iterator[str]:
             elements.append([])
         position = pair.end()
     return (element[0] if len(element) == 1 else "" for element in reversed(elements))
+
+
+def address_as_counted(text: str, v6_prefix: int) -> str:
+    """An address, or the network it is counted by, as limits spell it; other text as it is."""
+    return _counted_peer(text, v6_prefix)
 
 
 def parsed_hop(text: str) -> Address | None:

@@ -18,6 +18,7 @@ class Decision:
     ``token``    the name of this admission: by it units are handed back and leases released.
     ``failure``  why the server could not be asked; None if it could.
     ``held``     what is still counted for it at the server; each part can be handed back once.
+    ``known``    refused without asking: this process knew that a refusal still holds.
     """
 
     allowed: bool
@@ -26,6 +27,7 @@ class Decision:
     token: str = ""
     failure: Exception | None = None
     held: list[Held] = field(default_factory=list, compare=False)
+    known: bool = False
 
     @property
     def refused(self) -> tuple[RateLimitResult, ...]:

@@ -75,7 +75,8 @@ class Denials:
                 return None
             self._known.move_to_end(asked)
         passed = now - since
-        return replace(decision, results=tuple(_later(r, passed) for r in decision.results))
+        results = tuple(_later(result, passed) for result in decision.results)
+        return replace(decision, results=results, known=True)
 
     def add(
         self, asked: Question, decision: Decision, seconds: float, *, since: float, resets: int

@@ -1,31 +1,50 @@
-"""The Flask side of rate limits: the decorator, ``kit.ratelimit``, the headers."""
+"""The Flask side of rate limits: ``kit.ratelimit``, the hooks of a request, the headers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from inspect import iscoroutinefunction
-from typing import ClassVar, ParamSpec, TypeVar, cast
+from typing import ClassVar, TypeVar, Unpack
 
-from flask import Flask, Response
+import click
+from flask import Blueprint, Flask, Response, request
 
 from flask_redis_kit.core.durability import eviction_warnings
-from flask_redis_kit.core.feature import Context, Feature, current_state
-from flask_redis_kit.ratelimit.answer import set_headers
+from flask_redis_kit.core.feature import Context, Feature
+from flask_redis_kit.core.names import DEFAULT_NAME as DEFAULT_KIT
+from flask_redis_kit.ratelimit.checked import Checked
+from flask_redis_kit.ratelimit.client_address import Trusted
+from flask_redis_kit.ratelimit.commands import limits_commands
 from flask_redis_kit.ratelimit.config import RateLimitConfig
-from flask_redis_kit.ratelimit.guard import client_ip, guarded
-from flask_redis_kit.ratelimit.identity import Identity, KeyFunc, hashed
+from flask_redis_kit.ratelimit.decorator import Limiting, address_at, current_gate
+from flask_redis_kit.ratelimit.departure import depart, give_up
+from flask_redis_kit.ratelimit.exemptions import mark_exempt
+from flask_redis_kit.ratelimit.gate import Gate
+from flask_redis_kit.ratelimit.identity import Identity, KeyFunc
+from flask_redis_kit.ratelimit.inventory import heavy_limits
 from flask_redis_kit.ratelimit.layout import KEYSPACE
-from flask_redis_kit.ratelimit.limiter import Limiter
-from flask_redis_kit.ratelimit.limits import Claim, Limit, RateLimitResult
+from flask_redis_kit.ratelimit.limits import RateLimitResult
+from flask_redis_kit.ratelimit.lookup import Target, claims_by_hand, claims_of
+from flask_redis_kit.ratelimit.route import declare
+from flask_redis_kit.ratelimit.rule import (
+    DEFAULT_LEASE,
+    DEFAULT_LIMIT,
+    DEFAULT_WINDOW,
+    CheckOptions,
+    ConcurrencyOptions,
+    LimitSpec,
+    RuleOptions,
+    Spec,
+    concurrency_rule,
+    rule_of,
+)
 
-P = ParamSpec("P")
-R = TypeVar("R")
+T = TypeVar("T")
 
 DEFAULT_NAME = "check"
 
 
-class RateLimitFeature(Feature[RateLimitConfig, Limiter]):
+class RateLimitFeature(Feature[RateLimitConfig, Gate]):
     """``kit.ratelimit``: exact sliding windows, counted by the server's clock."""
 
     name: ClassVar[str] = "ratelimit"
@@ -33,131 +52,174 @@ class RateLimitFeature(Feature[RateLimitConfig, Limiter]):
     keyspace = KEYSPACE
 
     def install(self, app: Flask) -> None:
-        """Put the headers of the tightest limit into every response that was limited."""
+        """Limits from outside before a view; headers, refunds and leases after it."""
 
-        def ratelimit_headers(response: Response) -> Response:
-            result = self.engine().current()
-            if result is not None:
-                set_headers(response, result)
-            return response
+        def ratelimit_before() -> None:
+            gate = self.engine()
+            if gate.enabled:
+                gate.enter(request)
 
-        app.after_request(ratelimit_headers)
+        def ratelimit_after(response: Response) -> Response:
+            gate = self.engine()
+            return depart(gate, app, response) if gate.enabled else response
 
-    def build(self, context: Context[RateLimitConfig]) -> Limiter:
-        """The limiter of one application."""
-        return Limiter(context)
+        def ratelimit_teardown(_: BaseException | None) -> None:
+            gate = self.engine()
+            if gate.enabled:
+                give_up(gate)
+
+        app.before_request(ratelimit_before)
+        app.after_request(ratelimit_after)
+        app.teardown_request(ratelimit_teardown)
+
+    def build(self, context: Context[RateLimitConfig]) -> Gate:
+        """The gate of one application."""
+        locates: list[Callable[[], Gate]] = [self.engine]
+        if context.kit_name == DEFAULT_KIT:
+            locates.append(current_gate)
+        return Gate(context, locates)
+
+    def commands(self) -> Sequence[click.Command]:
+        """``flask redis limits``."""
+        return limits_commands(self)
 
     def warnings(self, context: Context[RateLimitConfig]) -> Iterable[str]:
-        if context.config.enabled:
-            yield from eviction_warnings(
-                context.wire,
-                "what was counted can be forgotten, and limits admit more than they say",
-                "give the limits a server of their own by REDIS_RATELIMIT_URL",
-            )
+        """Of an evicting server, and of limits whose logs take much memory."""
+        if not context.config.enabled:
+            return
+        yield from heavy_limits(self.engine())
+        yield from eviction_warnings(
+            context.wire,
+            "what was counted can be forgotten, and limits admit more than they say",
+            "give the limits a server of their own by REDIS_RATELIMIT_URL",
+        )
+
+    # declaring
 
     def rate_limit(
         self,
-        limit: int = 100,
-        window: float | timedelta = 60,
+        limit: LimitSpec = DEFAULT_LIMIT,
+        window: float | timedelta = DEFAULT_WINDOW,
         key_func: KeyFunc | None = None,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        **options: Unpack[RuleOptions],
+    ) -> Limiting:
         """Limit the calls of a view or function; see ``flask_redis_kit.rate_limit``."""
-        return _decorator(limit, window, key_func, self.engine)
+        return Limiting(rule_of(limit, window, key_func, **options), self.engine)
+
+    def concurrency_limit(
+        self,
+        limit: int | Callable[[], int] = 10,
+        lease: float | timedelta = DEFAULT_LEASE,
+        key_func: KeyFunc | None = None,
+        **options: Unpack[ConcurrencyOptions],
+    ) -> Limiting:
+        """Limit the calls at the same time; see ``flask_redis_kit.ratelimit.concurrency_limit``."""
+        return Limiting(concurrency_rule(limit, lease, key_func, **options), self.engine)
+
+    def limit(
+        self,
+        target: Flask | Blueprint,
+        limit: LimitSpec = DEFAULT_LIMIT,
+        window: float | timedelta = DEFAULT_WINDOW,
+        key_func: KeyFunc | None = None,
+        **options: Unpack[RuleOptions],
+    ) -> None:
+        """Limit every view of a blueprint, each on its own, or all requests of an application.
+
+        ``shared=`` counts the views of a blueprint together. An application's limit counts all its
+        requests together, also those that no endpoint takes, but not those for static files. The
+        other arguments are those of ``rate_limit``. Such limits are asked for in one call with the
+        view's own where nothing stands between, else before the view.
+        """
+        if not isinstance(target, (Flask, Blueprint)):
+            raise TypeError(
+                f"limit() takes a blueprint or an application first, not {target!r}. On a view "
+                "write @kit.ratelimit.rate_limit(...)."
+            )
+        declare(target, rule_of(limit, window, key_func, **options), self.engine)
+
+    def exempt(self, target: T) -> T:
+        """Free a view, or all views of a blueprint, from the limits around it. Also a decorator.
+
+        Around it are those of blueprints further out, of the application, and defaults; not what is
+        written on the view itself.
+        """
+        return mark_exempt(target)
+
+    # by hand
 
     def check(
         self,
+        limit: Spec = DEFAULT_LIMIT,
+        window: float | timedelta = DEFAULT_WINDOW,
         *,
-        limit: int = 100,
-        window: float | timedelta = 60,
         key: Identity,
         name: str = DEFAULT_NAME,
-    ) -> RateLimitResult:
-        """Count one unit for ``key`` where you stand. One round trip, atomic.
+        **options: Unpack[CheckOptions],
+    ) -> Checked:
+        """Count for ``key`` where you stand. One round trip, atomic.
 
-        What has the same ``name``, ``window`` and ``key`` is counted together, whatever its limit.
-        Raises ``RateLimitExceeded`` (429) and then has counted nothing; ``RateLimitKeyError`` for
-        an empty key.
+        ``cost``, ``shadow``, ``on_error`` and ``algorithm`` are those of ``rate_limit``. What has
+        the same ``name``, ``window`` and ``key`` is counted together, whatever its limit.
+        Raises ``RateLimitExceeded`` (429) and then has counted nothing; ``RateLimitUnavailable``
+        (503) where ``on_error`` says so; ``RateLimitKeyError`` for an empty key.
         """
-        limiter = self.engine()
-        return limiter.check([_claim(limiter, limit, window, key, name)])
+        gate = self.engine()
+        claims = claims_by_hand(gate, limit, window, key, name, **options)
+        entry = gate.ask(claims, {}, gate.ledger())
+        return Checked.by(entry.decision, gate.limiter)
 
     def peek(
         self,
+        target: Target | None = None,
         *,
-        limit: int = 100,
-        window: float | timedelta = 60,
-        key: Identity,
+        limit: Spec | None = None,
+        window: float | timedelta = DEFAULT_WINDOW,
+        key: Identity | None = None,
         name: str = DEFAULT_NAME,
-    ) -> RateLimitResult:
-        """How a limit stands for ``key``, counting nothing. One round trip.
+        **options: Unpack[CheckOptions],
+    ) -> Checked:
+        """How limits stand for ``key``, counting nothing. One round trip.
 
-        ``name`` of a route's limit is its endpoint, of a function's ``module.qualname``.
+        ``target`` is a view, its endpoint, or a limited function: then it is about all limits that
+        hold there, by their own keys; without ``key`` for whom the current request counts. Without
+        a target it is about the limit that ``check`` would ask with the same arguments.
         """
-        limiter = self.engine()
-        return limiter.peek([_claim(limiter, limit, window, key, name)]).results[0]
+        gate = self.engine()
+        if target is None:
+            claims = claims_by_hand(gate, limit or DEFAULT_LIMIT, window, key, name, **options)
+        else:
+            claims = claims_of(gate, target, key=key, limit=limit)
+        return Checked.by(gate.limiter.peek(claims), gate.limiter)
 
     def reset(
-        self, *, window: float | timedelta = 60, key: Identity, name: str = DEFAULT_NAME
+        self,
+        target: Target | None = None,
+        *,
+        limit: Spec | None = None,
+        window: float | timedelta = DEFAULT_WINDOW,
+        key: Identity | None = None,
+        name: str = DEFAULT_NAME,
+        **options: Unpack[CheckOptions],
     ) -> bool:
         """Forget what was counted for ``key``; True if anything was. One round trip.
 
+        The arguments are those of ``peek``; limits of the whole application are not touched.
         Other processes may go on refusing for up to 5 seconds what they refused just now.
         """
-        limiter = self.engine()
-        return limiter.reset([_claim(limiter, 1, window, key, name)])
+        gate = self.engine()
+        if target is None:
+            claims = claims_by_hand(gate, limit or DEFAULT_LIMIT, window, key, name, **options)
+        else:
+            claims = claims_of(gate, target, key=key, limit=limit, application=False)
+        return gate.limiter.reset(claims)
+
+    def client_ip(self, *, trusted: Trusted | None = None, v6_prefix: int | None = None) -> str:
+        """The client's address by this kit's settings; see ``flask_redis_kit.ratelimit``."""
+        return address_at(self.engine, trusted, v6_prefix)
 
     @property
     def current(self) -> RateLimitResult | None:
         """The tightest limit of the current request so far; None if nothing was counted in it."""
-        return self.engine().current()
-
-
-def rate_limit(
-    limit: int = 100,
-    window: float | timedelta = 60,
-    key_func: KeyFunc | None = None,
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Admit at most ``limit`` calls in any interval of ``window`` seconds, for each key.
-
-    ``key_func``  takes nothing and returns whom to count for: str, int, bytes, UUID or a tuple of
-                  those. By default the client's address (``client_ip``).
-
-    Stands below ``@app.get(...)``, on views, ``async def`` views and plain functions. Decorators
-    directly on top of each other are one script call: the call counts under all limits or, if one
-    refuses, under none. One round trip, together with what the request has pending; none for a
-    refusal that this process knows to hold. Counts once per request, at the decorator's place.
-
-    Raises ``RateLimitExceeded``, which Flask answers with 429, and ``RateLimitKeyError`` for an
-    empty key. When the server is away ``REDIS_RATELIMIT_ON_ERROR`` decides.
-    """
-    return _decorator(limit, window, key_func, _current_limiter)
-
-
-def _decorator(
-    limit: object,
-    window: object,
-    key_func: KeyFunc | None,
-    locate: Callable[[], Limiter],
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    checked = Limit.checked(limit, window)
-    if key_func is None:
-        key_func = client_ip
-    if not callable(key_func) or iscoroutinefunction(key_func):
-        raise TypeError(f"key_func= must be a plain function without arguments, not {key_func!r}.")
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return guarded(function, checked, key_func, locate)
-
-    return decorate
-
-
-def _current_limiter() -> Limiter:
-    return cast("Limiter", current_state().engine_named("ratelimit"))
-
-
-def _claim(limiter: Limiter, limit: object, window: object, key: object, name: object) -> Claim:
-    checked = Limit.checked(limit, window)
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"name= must be a text, not {name!r}.")
-    tag = hashed(key, source=f"key= of the rate limit {name!r}")
-    return limiter.claim(checked, tag, name)
+        ledger = self.engine().ledger()
+        return None if ledger is None else ledger.tightest

@@ -1,140 +1,93 @@
-"""What stands around a limited function: finds its limits and asks for them before the call."""
+"""What stands around a limited function: asks for its limits before each call."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from flask_redis_kit.core.request import PLAN
-from flask_redis_kit.core.views import current_request, view_wrappers
-from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, client_network, hashed
-from flask_redis_kit.ratelimit.limiter import Limiter
-from flask_redis_kit.ratelimit.limits import Claim, Limit
+from flask_redis_kit.ratelimit.rule import Rule, spoken
+
+if TYPE_CHECKING:
+    from flask_redis_kit.ratelimit.gate import Gate
+    from flask_redis_kit.ratelimit.ledger import Entry
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Locate = Callable[[], "Gate"]
 
 _GUARD = "__redis_kit_limits__"
-
-
-def client_ip() -> str:
-    """The client's address as limits count it by default: an IPv6 client by its /64 network.
-
-    It is the address of the connection. Behind a proxy that is the proxy's, until the application
-    says whom it trusts: ``app.wsgi_app = werkzeug.middleware.proxy_fix.ProxyFix(app.wsgi_app)``.
-    """
-    request = current_request()
-    if request is None:
-        raise RateLimitKeyError(
-            "There is no request, so there is no client address to count for. Give the limit a "
-            "key: @rate_limit(..., key_func=...) or check(..., key=...)."
-        )
-    if not request.remote_addr:
-        raise RateLimitKeyError(
-            "The request has no client address (a server on a unix socket gives none). Use "
-            "werkzeug's ProxyFix, or give the limit a key: @rate_limit(..., key_func=...)."
-        )
-    return client_network(request.remote_addr)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One ``@rate_limit``. ``suffix`` tells it from others of the same window further in.
-
-    ``source`` is the name of its ``key_func`` in errors.
-    """
-
-    limit: Limit
-    key_func: KeyFunc
-    suffix: str
-    source: str
+_OUTSIDE = "__redis_kit_limited_by__"
 
 
 class Guard:
     """The limits of one wrapper and of those directly inside it; they are asked for together.
 
-    ``locate``   finds the limiter of the current application.
-    ``rules``    the limits, outermost first.
+    ``taken``    the guards of those inside.
     ``target``   the function inside all of them.
     ``wrapper``  whose guard it is: functools.wraps copies attributes on to other wrappers.
+    ``name``     what its limits count together where it is no view: ``module.qualname``.
     """
 
-    __slots__ = ("_name", "locate", "rules", "target", "wrapper")
+    __slots__ = ("_rules", "_single", "name", "taken", "target", "wrapper")
 
-    def __init__(
-        self,
-        locate: Callable[[], Limiter],
-        rules: tuple[Rule, ...],
-        target: Callable[..., Any],
-    ) -> None:
-        self.locate = locate
-        self.rules = rules
-        self.target = target
-        self.wrapper: Callable[..., Any] = target
-        self._name = _spoken(target)
+    def __init__(self, locate: Locate, rule: Rule, function: Callable[..., Any]) -> None:
+        inner = guard_of(function)
+        self.taken: tuple[Guard, ...] = () if inner is None else (inner, *inner.taken)
+        self._rules: tuple[tuple[Locate, Rule], ...] = ((locate, rule),)
+        self.target = function
+        if inner is not None:
+            self._rules += inner._rules
+            self.target = inner.target
+        alike = all(each == locate for each, _ in self._rules)
+        self._single = tuple(rule for _, rule in self._rules) if alike else None
+        self.wrapper: Callable[..., Any] = function
+        self.name = spoken(self.target)
 
-    def admit(self) -> None:
-        """Count this call under all limits, or raise ``RateLimitExceeded``. One round trip."""
-        limiter = self.locate()
-        if limiter.enabled:
-            limiter.check(self._claims(limiter))
+    @property
+    def outermost(self) -> Rule:
+        """The rule of this wrapper itself."""
+        return self._rules[0][1]
 
-    def _claims(self, limiter: Limiter) -> list[Claim]:
-        name = self._route(limiter) or self._name
-        tags: dict[KeyFunc, str] = {}  # each key_func is asked once
-        claims = []
-        for rule in self.rules:
-            tag = tags.get(rule.key_func)
-            if tag is None:
-                source = f"key_func {rule.source} of the rate limit on {name!r}"
-                tag = tags[rule.key_func] = hashed(rule.key_func(), source=source)
-            claims.append(limiter.claim(rule.limit, tag, name + rule.suffix))
-        return claims
+    def belongs_to(self, locates: Sequence[Locate]) -> bool:
+        """Whether the gate that is found in one of these ways asks for any of its limits."""
+        return any(locate in locates for locate, _ in self._rules)
 
-    def _route(self, limiter: Limiter) -> str | None:
-        """The endpoint, if this is the outermost call of the view that handles the request."""
-        request = current_request()
-        batch = limiter.context.batch()
-        if request is None or batch is None or not request.endpoint:
-            return None
-        app = limiter.context.app
-        view = app.view_functions.get(request.endpoint)
-        if view is self.wrapper:
-            return request.endpoint if batch.enter(self.wrapper) else None
-        if self.wrapper not in view_wrappers(app, request):
-            return None
-        if not batch.enter(self.wrapper):
-            return None
-        view_class = getattr(view, "view_class", None)
-        name = getattr(self.wrapper, "__name__", "")
-        if any(wrapper is self.wrapper for wrapper in _chain(getattr(view_class, name, None))):
-            return f"{request.endpoint}:{name}"  # the methods of a view class have their own limits
-        return request.endpoint
+    def rules_of(self, locates: Sequence[Locate]) -> list[Rule]:
+        """The limits that this gate asks for, outermost first."""
+        return [rule for locate, rule in self._rules if locate in locates]
+
+    def admit(self) -> list[tuple[Gate, Entry]]:
+        """Ask for all limits, or raise; what is to be settled when the call returns."""
+        if self._single is not None:
+            gate = self._rules[0][0]()
+            entry = gate.admit(self, self._single)
+            return [] if entry is None else [(gate, entry)]
+        rules: dict[Gate, list[Rule]] = {}
+        for locate, rule in self._rules:
+            rules.setdefault(locate(), []).append(rule)
+        entries = [(gate, gate.admit(self, own)) for gate, own in rules.items()]
+        return [(gate, entry) for gate, entry in entries if entry is not None]
 
 
-def guarded(
-    function: Callable[P, R], limit: Limit, key_func: KeyFunc, locate: Callable[[], Limiter]
-) -> Callable[P, R]:
-    """``function`` behind a limit, and behind those it has already in the same script call."""
-    if not callable(function):
+def guarded(function: Callable[P, R], rule: Rule, locate: Locate) -> Callable[P, R]:
+    """``function`` behind a rule, and behind those it has already in the same script call."""
+    if not callable(function) or isinstance(function, type):
         raise TypeError(
             f"@rate_limit decorates functions, not {function!r}. Put it inside @staticmethod, "
             "@classmethod or @property."
         )
-    rule = Rule(limit, key_func, _suffix(function, limit), _spoken(key_func))
-    inner = guard_of(function)
-    if inner is not None and inner.locate == locate:
-        guard = Guard(locate, (rule, *inner.rules), inner.target)
-    else:
-        guard = Guard(locate, (rule,), function)
+    others = [guard.outermost for guard in map(guard_of, chain_of(function)) if guard is not None]
+    guard = Guard(locate, rule.beside(others), function)
     wrapper = _wrapper(cast("Callable[P, R]", guard.target), guard)
     functools.update_wrapper(wrapper, function)
     vars(wrapper).pop(PLAN, None)  # a cached route's plan stays where the chain finds it: inside
     setattr(wrapper, _GUARD, guard)
     guard.wrapper = wrapper
+    _note_outside(function, wrapper)
     return wrapper
 
 
@@ -142,16 +95,43 @@ def _wrapper(target: Callable[P, R], guard: Guard) -> Callable[P, R]:
     if inspect.iscoroutinefunction(target):
 
         async def limited_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-            guard.admit()
-            return await target(*args, **kwargs)
+            entries = guard.admit()
+            if not entries:
+                return await target(*args, **kwargs)
+            with _settling(entries) as settle:
+                return settle(await target(*args, **kwargs))
 
         return cast("Callable[P, R]", limited_coroutine)
 
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-        guard.admit()
-        return target(*args, **kwargs)
+        entries = guard.admit()
+        if not entries:
+            return target(*args, **kwargs)
+        with _settling(entries) as settle:
+            return settle(target(*args, **kwargs))
 
     return limited
+
+
+@contextmanager
+def _settling(entries: list[tuple[Gate, Entry]]) -> Iterator[Callable[[R], R]]:
+    """Around the call of a function that is no view: ends its leases, refunds by its value."""
+
+    def settle(value: R) -> R:
+        for gate, entry in taken():
+            gate.returned(entry, value)
+        return value
+
+    def taken() -> list[tuple[Gate, Entry]]:
+        open_entries = list(entries)
+        entries.clear()
+        return open_entries
+
+    try:
+        yield settle
+    finally:
+        for gate, entry in taken():
+            gate.raised(entry)
 
 
 def guard_of(function: Callable[..., Any]) -> Guard | None:
@@ -160,19 +140,23 @@ def guard_of(function: Callable[..., Any]) -> Guard | None:
     return guard if guard is not None and guard.wrapper is function else None
 
 
-def _suffix(function: Callable[..., Any], limit: Limit) -> str:
-    """``#2`` for the second limit of the same window on a function: they may not share a log."""
-    guards = [guard for guard in map(guard_of, _chain(function)) if guard is not None]
-    others = [guard for guard in guards if guard.rules[0].limit.window_us == limit.window_us]
-    return f"#{len(others) + 1}" if others else ""
+def _note_outside(function: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    """Leave on a function who limits it, so that a limit above ``@app.get`` is found."""
+    if not hasattr(function, "__dict__"):
+        return  # a builtin or a bound method: no view of its own
+    owner, wrappers = getattr(function, _OUTSIDE, (None, ()))
+    known = wrappers if owner is function else ()
+    setattr(function, _OUTSIDE, (function, (*known, wrapper)))
 
 
-def _chain(function: Any) -> Iterator[Callable[..., Any]]:
+def placed_outside(function: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    """The limited forms of this very function."""
+    owner, wrappers = getattr(function, _OUTSIDE, (None, ()))
+    return wrappers if owner is function else ()
+
+
+def chain_of(function: Any) -> Iterator[Callable[..., Any]]:
+    """A function and all that it wraps, outermost first."""
     while function is not None:
         yield function
         function = getattr(function, "__wrapped__", None)
-
-
-def _spoken(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', '')}.{name}"

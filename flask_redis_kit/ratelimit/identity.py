@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Callable
-from functools import lru_cache
 from uuid import UUID
 
 from flask_redis_kit.core.errors import RedisKitError
+from flask_redis_kit.ratelimit.exemptions import Exempt
 
 Identity = str | int | bytes | UUID | tuple["Identity", ...]
-"""What a ``key_func`` may return."""
+"""What a ``key_func`` may return; ``EXEMPT``, too."""
 
-KeyFunc = Callable[[], Identity]
-
-IPV6_PREFIX = 64
-"""A customer gets a whole network of this size, so it counts as one client."""
+KeyFunc = Callable[[], Identity | Exempt]
 
 
 class RateLimitKeyError(RedisKitError, ValueError):
@@ -76,20 +72,3 @@ def _missing(identity: object, source: str) -> RateLimitKeyError:
         f"{source} gave {identity!r}, so there is nobody to count for. Return something for every "
         "request, for example the address for anonymous users: g.user_id or client_ip()."
     )
-
-
-@lru_cache(maxsize=4096)
-def client_network(address: str) -> str:
-    """An address as it is counted: IPv4 whole, IPv6 by its network, mapped addresses unwrapped.
-
-    What is no address (a test client's, a proxy's own notation) counts as it is.
-    """
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
-    return str(parsed)

@@ -45,8 +45,8 @@ class Networks:
     __slots__ = ("_by_prefix", "_networks")
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        """Raises ``ValueError`` naming the text that is no network."""
-        self._networks = tuple(dict.fromkeys(_parsed(text) for text in texts))
+        """Raises ``ValueError`` naming the text that is no network; an empty one is none."""
+        self._networks = tuple(dict.fromkeys(_parsed(text) for text in texts if text))
         self._by_prefix: dict[tuple[int, int], set[int]] = {}
         for network in self._networks:
             kind = (network.version, network.max_prefixlen - network.prefixlen)

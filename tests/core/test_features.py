@@ -25,6 +25,7 @@ class TestCache(feature_contract.FeatureContract):
 
 class TestRateLimit(feature_contract.FeatureContract):
     name: ClassVar[str] = "ratelimit"
+    commands: ClassVar[tuple[str, ...]] = ("limits",)
 
     def write(self, app: Flask, kit: RedisKit) -> None:
         kit.ratelimit.check(limit=9, window=60, key="k")

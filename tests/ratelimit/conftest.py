@@ -31,7 +31,7 @@ class Limited(NamedTuple):
     def limiter(self) -> Limiter:
         """The engine of this application."""
         with self.app.app_context():
-            return self.kit.ratelimit.engine()
+            return self.kit.ratelimit.engine().limiter
 
 
 MakeApp = Callable[..., Limited]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from flask_redis_kit import rate_limit
 from flask_redis_kit.ratelimit import RateLimitKeyError
@@ -19,10 +20,12 @@ from tests.ratelimit.conftest import Limited
         (-1, 60, ValueError, "limit="),
         (10**10, 60, ValueError, "limit="),
         (1.5, 60, TypeError, "limit="),
-        ("5", 60, TypeError, "limit="),
+        ("5", 60, ValueError, "is no limit"),
+        ("5/fortnight", 60, ValueError, "is no limit"),
+        ("5/minute", 30, TypeError, "window="),
         (True, 60, TypeError, "limit="),
         (None, 60, TypeError, "limit="),
-        (lambda: 5, 60, TypeError, "with its arguments"),
+        (lambda _: 5, 60, TypeError, "with its arguments|limit="),
         (5, 0, ValueError, "window="),
         (5, -1.0, ValueError, "window="),
         (5, 1e-9, ValueError, "window="),
@@ -44,8 +47,19 @@ def test_a_wrong_limit_or_window_is_refused_at_once(
 
 
 def test_a_decorator_without_arguments_says_how_to_write_it() -> None:
-    with pytest.raises(TypeError, match=r"@rate_limit\(limit=100, window=60\)"):
-        rate_limit(lambda: "view")  # type: ignore[arg-type]
+    written = r"@rate_limit\(limit=100, window=60\)"
+    with pytest.raises(TypeError, match=written):
+
+        @rate_limit  # type: ignore[arg-type]
+        def product(product_id: int) -> str:
+            return str(product_id)
+
+    with pytest.raises(TypeError, match=written):  # it could be a function that finds a limit
+
+        @Flask("shop").get("/")
+        @rate_limit
+        def home() -> str:
+            return "ok"
 
 
 async def later() -> str:

@@ -1,0 +1,272 @@
+"""The gate of one application: what a request has to pass, before its view and at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flask_redis_kit.core.feature import Context
+from flask_redis_kit.core.request import RequestBatch
+from flask_redis_kit.core.views import current_request
+from flask_redis_kit.ratelimit.answer import refusal_of
+from flask_redis_kit.ratelimit.client_address import (
+    Proxies,
+    client_address,
+    find_client,
+    parsed_proxies,
+)
+from flask_redis_kit.ratelimit.config import RateLimitConfig
+from flask_redis_kit.ratelimit.exemptions import EXEMPT
+from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, hashed
+from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger
+from flask_redis_kit.ratelimit.limiter import Limiter
+from flask_redis_kit.ratelimit.limits import Claim
+from flask_redis_kit.ratelimit.networks import Networks
+from flask_redis_kit.ratelimit.route import Locate, Outside, Route, route_of
+from flask_redis_kit.ratelimit.rule import Rule, rule_of
+from flask_redis_kit.ratelimit.telling import tell
+from flask_redis_kit.ratelimit.weight import HeavyLogs
+
+if TYPE_CHECKING:
+    from flask import Request
+
+    from flask_redis_kit.ratelimit.guard import Guard
+
+NOTE = "ratelimit.ledger"
+"""Under this name a request's batch keeps what limits decided in it."""
+
+
+class Gate:
+    """Finds the limits of a request, asks for them, and keeps what they decided.
+
+    ``locates``  the ways in which decorators find this gate: by its kit, or by the application.
+    """
+
+    def __init__(self, context: Context[RateLimitConfig], locates: Sequence[Locate]) -> None:
+        config = context.config
+        self.context = context
+        self.limiter = Limiter(context)
+        self.locates = tuple(locates)
+        self.proxies: Proxies = parsed_proxies(config.trusted_proxies)
+        self._networks = Networks(config.exempt)
+        self._settings = Outside(
+            rules_of_setting(config.application), rules_of_setting(config.default)
+        )
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._heavy = HeavyLogs()
+
+    @property
+    def enabled(self) -> bool:
+        """The off switch."""
+        return self.context.config.enabled
+
+    # who
+
+    def client(self) -> str:
+        """The address of the client, as limits count it; ``RateLimitKeyError`` if it has none."""
+        request = current_request()
+        if request is None:
+            raise RateLimitKeyError(
+                "There is no request, so there is no client address to count for. Give the limit "
+                "a key: @rate_limit(..., key_func=...) or check(..., key=...)."
+            )
+        return self.address(request.environ, self.proxies, self.context.config.ipv6_prefix)
+
+    def address(self, environ: dict[str, Any], proxies: Proxies, v6_prefix: int) -> str:
+        """The address of whoever made a request, through these proxies."""
+        header = self.context.config.proxy_header
+        client = client_address(environ, proxies, header=header, v6_prefix=v6_prefix)
+        if not client:
+            raise RateLimitKeyError(
+                "The request has no client address (a server on a unix socket gives none). Say "
+                "REDIS_RATELIMIT_TRUSTED_PROXIES = 'unix' if a proxy stands in front of it and "
+                "sends X-Forwarded-For, use werkzeug's ProxyFix, or give the limit a key: "
+                "@rate_limit(..., key_func=...)."
+            )
+        return client
+
+    def _is_exempt(self, ledger: Ledger | None) -> bool:
+        """Whether the request comes from an exempt network."""
+        if not self._networks or ledger is None:
+            return False
+        if ledger.exempt is None:
+            request = current_request()
+            config = self.context.config
+            environ = {} if request is None else request.environ
+            client = find_client(environ, self.proxies, config.proxy_header)
+            ledger.exempt = client is not None and client in self._networks
+        return ledger.exempt
+
+    # where
+
+    def ledger(self) -> Ledger | None:
+        """What was decided in the current request; None outside of one."""
+        batch = self.context.batch()
+        return None if batch is None else ledger_of(batch)
+
+    def route(self, request: Request) -> Route:
+        """Which limits hold for a request."""
+        return self.route_of(request.endpoint or "", request.method)
+
+    def route_of(self, endpoint: str, method: str) -> Route:
+        """Which limits hold for a method of an endpoint; "" for what no endpoint takes."""
+        app = self.context.app
+        key = (endpoint, method if endpoint else "")
+        route = self._routes.get(key)
+        if route is None or route.view is not app.view_functions.get(endpoint):
+            route = route_of(app, *key, self._settings, self.locates)
+            self._routes[key] = route
+            self._weigh(route)
+        return route
+
+    def _weigh(self, route: Route) -> None:
+        """Warn, once, of limits whose logs take much memory."""
+        for guard, _ in route.guards:
+            for rule in guard.rules_of(self.locates):
+                self._heavy.see(rule)
+        for rule, _ in route.outside:
+            self._heavy.see(rule)
+
+    def enter(self, request: Request) -> None:
+        """Before the view: the limits from outside, unless the view's own ask for them."""
+        route = self.route(request)
+        if not route.outside:
+            return
+        ledger = self.ledger()
+        if ledger is None:
+            return
+        automatic = getattr(request.url_rule, "provide_automatic_options", False)
+        answered = request.method == "OPTIONS" and automatic
+        if route.direct and not answered:
+            ledger.outside = route.outside
+        else:
+            self.decide(route.outside, ledger)
+
+    def admit(self, guard: Guard, rules: Iterable[Rule]) -> Entry | None:
+        """At a decorator: its limits; what the caller has to settle when the call returns."""
+        if not self.enabled:
+            return None
+        request, batch = current_request(), self.context.batch()
+        if request is None or batch is None:
+            return self.decide([Ask(rule, rule.scope(guard.name)) for rule in rules], None)
+        ledger = ledger_of(batch)
+        endpoint = self._entered(guard, request, batch)
+        method = request.method
+        name = guard.name if endpoint is None else endpoint
+        asks = [Ask(rule, rule.scope(name)) for rule in rules if rule.holds_for(method)]
+        if endpoint is not None and ledger.outside:
+            asks += ledger.take_outside()
+        entry = self.decide(asks, ledger, settled=endpoint is None)
+        return entry if endpoint is None else None
+
+    def _entered(self, guard: Guard, request: Request, batch: RequestBatch) -> str | None:
+        """The endpoint, if this is the outermost call of the view that handles the request."""
+        wrapper = guard.wrapper
+        if not request.endpoint:
+            return None
+        for known, name in self.route(request).guards:
+            if known.wrapper is wrapper:
+                return name if batch.enter(wrapper) else None
+        return None
+
+    # whether
+
+    def decide(
+        self, asks: Sequence[Ask], ledger: Ledger | None, *, settled: bool = False
+    ) -> Entry | None:
+        """Ask for all these limits in one call; None if none of them holds.
+
+        Raises ``RateLimitExceeded`` or ``RateLimitUnavailable``. ``settled``: the caller settles
+        what it gets; else the end of the request does.
+        """
+        if self._is_exempt(ledger):
+            return None
+        claims, rules = self._claims(asks)
+        if not claims:
+            return None
+        return self.ask(claims, rules, ledger, settled=settled)
+
+    def ask(
+        self,
+        claims: Sequence[Claim],
+        rules: Mapping[str, Rule],
+        ledger: Ledger | None,
+        *,
+        settled: bool = False,
+    ) -> Entry:
+        """Ask for these claims, tell what came of it, and raise a refusal."""
+        decision = self.limiter.acquire(claims)
+        entry = Entry(decision, rules)
+        if ledger is not None:
+            ledger.add(entry, settled=settled)
+        tell(self.context, decision, rules)
+        if not decision.allowed:
+            raise refusal_of(decision, rules)
+        return entry
+
+    def _claims(self, asks: Iterable[Ask]) -> tuple[list[Claim], dict[str, Rule]]:
+        tags: dict[KeyFunc | None, str | None] = {}  # each key_func is asked once
+        claims: list[Claim] = []
+        rules: dict[str, Rule] = {}
+        for rule, scope in asks:
+            if rule.skipped():
+                continue
+            if rule.key_func not in tags:
+                tags[rule.key_func] = self.tag(rule, scope)
+            tag = tags[rule.key_func]
+            if tag is None:
+                continue
+            limits = rule.limits_now()
+            cost = rule.cost_now(limits) if limits else 0
+            for limit in limits:
+                claim = self.limiter.claim(limit, tag, scope, cost)
+                claims.append(claim)
+                rules.setdefault(claim.key, rule)
+        return claims, rules
+
+    def tag(self, rule: Rule, scope: str) -> str | None:
+        """The hashed identity that a rule counts for now; None if it is exempt."""
+        identity = self.client() if rule.key_func is None else rule.key_func()
+        if identity is EXEMPT:
+            return None
+        return hashed(identity, source=f"key_func {rule.source} of the rate limit on {scope!r}")
+
+    # after
+
+    def leave(self, ledger: Ledger, answer: object) -> list[Entry]:
+        """At the end of a request: what it does not count is handed back. The leases it holds."""
+        entries = ledger.take_open()
+        try:
+            for entry in entries:
+                if entry.conditional:
+                    entry.settle(self.limiter, answer)
+        except BaseException:
+            for entry in entries:
+                if entry.leases:
+                    self.limiter.release(entry.decision)
+            raise
+        return [entry for entry in entries if entry.leases]
+
+    def returned(self, entry: Entry, value: object) -> None:
+        """A limited function returned."""
+        if entry.leases:
+            self.limiter.release(entry.decision)
+        if entry.conditional:
+            entry.settle(self.limiter, value)
+
+    def raised(self, entry: Entry) -> None:
+        """A limited function raised: it counts, but holds nothing any more."""
+        if entry.leases:
+            self.limiter.release(entry.decision)
+
+
+def ledger_of(batch: RequestBatch) -> Ledger:
+    """The ledger of a request, made at the first call."""
+    ledger: Ledger = batch.notes.setdefault(NOTE, None) or Ledger()
+    batch.notes[NOTE] = ledger
+    return ledger
+
+
+def rules_of_setting(text: str | None) -> tuple[Rule, ...]:
+    """The rules of ``REDIS_RATELIMIT_APPLICATION`` or ``…_DEFAULT``."""
+    return () if text is None else (rule_of(text),)

@@ -1,0 +1,123 @@
+"""The headers of a limited response, in each dialect that clients understand.
+
+``draft-10`` is draft-ietf-httpapi-ratelimit-headers-10, Lists of RFC 9651; ``draft-11`` has the
+names that the working group chose after it (its pull request 166: ``a`` for what is available,
+``w`` for the seconds until more is, ``c`` for the cost). ``x`` is the de-facto trio, whose reset is
+a time (seconds since 1970); with ``x-delta`` it is a number of seconds from now.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+from flask_redis_kit.ratelimit.limits import RateLimitResult
+
+Dialect: TypeAlias = Literal["x", "x-delta", "draft-10", "draft-11", "off"]
+
+X_LIMIT, X_REMAINING, X_RESET = "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"
+POLICY, STATE = "RateLimit-Policy", "RateLimit"
+NAMES = frozenset(name.lower() for name in (X_LIMIT, X_REMAINING, X_RESET, POLICY, STATE))
+
+_LARGEST = 999_999_999_999_999
+"""The largest Integer of RFC 9651."""
+_UNITS = {"draft-10": ("r", "t"), "draft-11": ("a", "w")}
+
+
+def limit_headers(
+    results: Sequence[RateLimitResult], dialects: Sequence[Dialect]
+) -> list[tuple[str, str]]:
+    """The headers that tell how these limits stand. ``Retry-After`` is not among them.
+
+    The trio has room for one limit: the tightest. The standard's fields list them all; shadow
+    limits appear nowhere.
+    """
+    shown = [result for result in results if result.counted and not result.shadow]
+    if not shown:
+        return []
+    headers: list[tuple[str, str]] = []
+    for dialect in dialects:
+        if dialect in _UNITS:
+            headers += _standard(shown, dialect)
+        elif dialect != "off":
+            headers += _trio(shown, delta=dialect == "x-delta")
+    return headers
+
+
+def _trio(shown: Sequence[RateLimitResult], *, delta: bool) -> list[tuple[str, str]]:
+    result = min(shown, key=_prominence)
+    wait = _wait(result)
+    reset = wait if delta else math.ceil(time.time() + _seconds_left(result))
+    return [
+        (X_LIMIT, str(result.limit)),
+        (X_REMAINING, str(_left(result))),
+        (X_RESET, str(reset)),
+    ]
+
+
+def _prominence(result: RateLimitResult) -> tuple[bool, bool, int, float]:
+    """The tightest first; a concurrency limit, which has no reset, only where it refused."""
+    allowed, remaining, wait = result.tightness
+    return (allowed, allowed and result.kind == "concurrency", remaining, wait)
+
+
+def _standard(shown: Sequence[RateLimitResult], dialect: str) -> list[tuple[str, str]]:
+    available, until = _UNITS[dialect]
+    names = _distinct(shown)
+    policies, states = [], []
+    for name, result in zip(names, shown, strict=True):
+        rate = result.kind == "rate"
+        policies.append(_policy(name, result.limit, math.ceil(result.window) if rate else 0))
+        state = f"{name};{available}={_left(result)}"
+        wait = _wait(result)
+        if wait and (rate or not result.allowed):
+            state += f";{until}={min(wait, _LARGEST)}"
+        if dialect == "draft-11" and result.allowed and result.cost != 1:
+            state += f";c={result.cost}"
+        states.append(state)
+    return [(POLICY, ", ".join(policies)), (STATE, ", ".join(states))]
+
+
+@lru_cache(maxsize=1024)
+def _policy(name: str, limit: int, window: int) -> str:
+    if window:
+        return f"{name};q={limit};w={window}"
+    return f'{name};q={limit};qu="concurrent-requests"'
+
+
+def _distinct(shown: Sequence[RateLimitResult]) -> list[str]:
+    """The names of the policies as Strings of RFC 9651; the second of a name ends in "-2"."""
+    names = [result.policy for result in shown]
+    if len(set(names)) < len(names):
+        names = [
+            name if name not in names[:n] else f"{name}-{names[:n].count(name) + 1}"
+            for n, name in enumerate(names)
+        ]
+    return [structured_string(name) for name in names]
+
+
+@lru_cache(maxsize=1024)
+def structured_string(text: str) -> str:
+    """A String of RFC 9651: quoted and escaped; what is not printable ASCII, percent-encoded."""
+    if not (text.isascii() and text.isprintable()):
+        text = quote(text, safe="".join(map(chr, range(32, 127))), errors="surrogatepass")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _left(result: RateLimitResult) -> int:
+    return result.remaining if result.allowed else 0
+
+
+def _seconds_left(result: RateLimitResult) -> float:
+    wait = result.reset_after if result.allowed else result.retry_after
+    return wait if math.isfinite(wait) else result.window
+
+
+def _wait(result: RateLimitResult) -> int:
+    """Whole seconds until more is available; 0: nothing is in use."""
+    return math.ceil(_seconds_left(result))

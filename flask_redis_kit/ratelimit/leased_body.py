@@ -1,0 +1,47 @@
+"""A streamed body that holds a place of a concurrency limit until it is closed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+
+class LeasedBody:
+    """The chunks of a response; ``release`` is called once, when the server closes it.
+
+    Before a lease runs out ``renew`` is called, between two chunks, at most every ``every``
+    seconds.
+    A body that is neither read nor closed stops renewing, and its lease ends by itself.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterable[Any],
+        release: Callable[[], None],
+        renew: Callable[[], None],
+        every: float,
+    ) -> None:
+        self._chunks = chunks
+        self._release: Callable[[], None] | None = release
+        self._renew = renew
+        self._every = every
+
+    def __iter__(self) -> Iterator[Any]:
+        due = time.monotonic() + self._every
+        for chunk in self._chunks:
+            yield chunk
+            if time.monotonic() >= due:
+                self._renew()
+                due = time.monotonic() + self._every
+
+    def close(self) -> None:
+        """Close the body below, and release."""
+        release, self._release = self._release, None
+        try:
+            close = getattr(self._chunks, "close", None)
+            if close is not None:
+                close()
+        finally:
+            if release is not None:
+                release()

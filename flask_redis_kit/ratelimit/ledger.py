@@ -1,0 +1,116 @@
+"""What limits have decided in one request, and what is to be settled at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from flask_redis_kit.core.views import current_context
+from flask_redis_kit.ratelimit.decision import Decision
+from flask_redis_kit.ratelimit.limiter import Limiter
+from flask_redis_kit.ratelimit.limits import Claim, RateLimitResult
+from flask_redis_kit.ratelimit.rule import Rule
+
+
+class Ask(NamedTuple):
+    """A rule that holds for a call, and what it counts together there."""
+
+    rule: Rule
+    scope: str
+
+
+class Entry(NamedTuple):
+    """One decision; ``rules`` are those of its claims, by key (none for ``check``)."""
+
+    decision: Decision
+    rules: Mapping[str, Rule]
+
+    @property
+    def leases(self) -> bool:
+        """It holds places of a concurrency limit."""
+        decision = self.decision
+        return decision.allowed and any(c.limit.kind == "concurrency" for c in decision.claims)
+
+    @property
+    def conditional(self) -> bool:
+        """The answer decides whether it was counted."""
+        allowed = self.decision.allowed
+        return allowed and any(rule.count_when is not None for rule in self.rules.values())
+
+    def settle(self, limiter: Limiter, answer: object) -> None:
+        """Hand back the units of those rules that do not count this answer."""
+        verdicts: dict[Callable[[Any], object], bool] = {}
+        refunded: list[Claim] = []
+        for claim in self.decision.claims:
+            rule = self.rules.get(claim.key)
+            if rule is None or rule.count_when is None:
+                continue
+            if rule.count_when not in verdicts:
+                verdicts[rule.count_when] = bool(rule.count_when(answer))
+            if not verdicts[rule.count_when]:
+                refunded.append(claim)
+        if refunded:
+            limiter.refund(self.decision, refunded)
+
+
+class Ledger:
+    """The decisions of one request, in their order.
+
+    ``outside``  limits from outside of the view that wait for its outermost ``@rate_limit``.
+    ``open``     what the end of the request settles.
+    ``exempt``   the client's network is; None: not known yet.
+    """
+
+    __slots__ = ("_home", "entries", "exempt", "open", "outside")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.open: list[Entry] = []
+        self.outside: tuple[Ask, ...] = ()
+        self.exempt: bool | None = None
+        self._home = id(current_context())
+
+    def is_at_home(self) -> bool:
+        """Whether this is the request's own context, not a copy that ends while it goes on."""
+        return id(current_context()) == self._home
+
+    def add(self, entry: Entry, *, settled: bool) -> None:
+        """Note a decision; ``settled``: its caller sees to its end."""
+        self.entries.append(entry)
+        if not settled and (entry.conditional or entry.leases):
+            self.open.append(entry)
+
+    def take_outside(self) -> tuple[Ask, ...]:
+        """The waiting limits, once."""
+        outside, self.outside = self.outside, ()
+        return outside
+
+    def take_open(self) -> list[Entry]:
+        """What is still to be settled, once."""
+        entries, self.open = self.open, []
+        return entries
+
+    def results(self) -> list[RateLimitResult]:
+        """How each limit stands that was asked in this request; the latest word of each."""
+        latest: dict[str, RateLimitResult] = {}
+        for decision, _ in self.entries:
+            for claim, result in zip(decision.claims, decision.results, strict=True):
+                latest[claim.key] = result
+        return list(latest.values())
+
+    @property
+    def tightest(self) -> RateLimitResult | None:
+        """The limit that restricts most, if anything was counted."""
+        return tightest_of(self.results())
+
+    @property
+    def refusal(self) -> Decision | None:
+        """The last refusal, if there was one."""
+        refusals = (e.decision for e in reversed(self.entries) if not e.decision.allowed)
+        return next(refusals, None)
+
+
+def tightest_of(results: Iterable[RateLimitResult]) -> RateLimitResult | None:
+    """The enforced limit that restricts most; None if none of them counted."""
+    counted = [result for result in results if result.counted and not result.shadow]
+    return min(counted, key=lambda result: result.tightness, default=None)
