@@ -10,7 +10,9 @@ TESTS ?= tests
 FEATURES := $(addprefix tests/,cache events queue ratelimit sessions)
 # the trials of races, crashes and failovers, and how often `make chaos` runs them
 ROUNDS ?= 20
-TRIALS := tests/cache/test_race.py tests/cache/test_model.py tests/ratelimit/test_exactness.py \
+# how much longer than in `make test` each race of the cache is there
+RACE ?= 10
+TRIALS := tests/chaos tests/cache/test_race.py tests/cache/test_model.py tests/ratelimit/test_exactness.py \
 	tests/sessions/test_races.py tests/events/test_races.py tests/events/test_splice.py \
 	tests/queue/test_model.py tests/queue/test_processes.py tests/queue/test_faults.py \
 	tests/core/test_wire.py tests/core/test_embedded.py tests/core/test_embedded_failures.py \
@@ -70,11 +72,12 @@ test-all: check
 chaos: $(VENV)/.dev
 	for round in $$(seq $(ROUNDS)); do \
 		echo "round $$round of $(ROUNDS)"; \
-		$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TRIALS) || exit 1; done
+		RACE=$(RACE) $(BIN)/python -m pytest -q -n 2 --dist worksteal $(TRIALS) || exit 1; done
 
 benchmark: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks.request
 	$(BIN)/python -m benchmarks.connection
+	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.sessions
 
 clean:
