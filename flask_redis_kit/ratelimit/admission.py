@@ -109,4 +109,4 @@ def _heard(admission: Admission, group: Group, verdict: Verdict, *, counting: bo
         fits = standing.retry_us == 0
         if counting and verdict.admitted and fits and claim.cost:
             ends = verdict.clock_us + standing.full_us
-            admission.held.append(Held(claim, verdict.clock_us, ends))
+            admission.held.append(Held(claim, ends, standing.born))

@@ -159,4 +159,4 @@ class LocalLimits:
         ends = [log.entries[0].ends, log.entries[-1].ends] if log.entries else [now, now]
         reset, full = (round((end - now) * 1e6) for end in ends)
         remaining = max(0, self.share(claim) - log.used)
-        return Standing(remaining, reset, full, max(1, round(wait * 1e6)) if wait else 0)
+        return Standing(remaining, reset, full, max(1, round(wait * 1e6)) if wait else 0, 0)

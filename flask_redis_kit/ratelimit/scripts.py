@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from binascii import b2a_base64
 from collections.abc import Sequence
@@ -25,14 +24,7 @@ class Standing(NamedTuple):
     reset_us: int
     full_us: int
     retry_us: int
-
-    @property
-    def tightness(self) -> tuple[bool, int, float]:
-        """Sorts standings by how much they restrict, as ``RateLimitResult.tightness`` does."""
-        remaining, reset_us, _, retry_us = self
-        if retry_us == 0:
-            return (True, remaining, -reset_us)
-        return (False, 0, -math.inf if retry_us < 0 else -retry_us)
+    born: int
 
 
 class Verdict(NamedTuple):
@@ -47,11 +39,12 @@ class Held(NamedTuple):
     """What one claim of an admission holds: enough to hand it back exactly.
 
     ``ends_us``  when its units free by themselves, in microseconds of the server's clock.
+    ``born``     which buckets they are in.
     """
 
     claim: Claim
-    clock_us: int
     ends_us: int
+    born: int
 
 
 def new_token() -> str:
@@ -88,9 +81,9 @@ def hand_back(held: Sequence[Held], token: str) -> Exchange[list[int]]:
 
     One round trip, or none: it may ride with the last trip of a request.
     """
-    args: list[Arg] = [token, held[0].clock_us]
-    for claim, _, ends_us in held:
-        args += (letter_of(claim), claim.limit.window_us, claim.cost, ends_us)
+    args: list[Arg] = [token]
+    for claim, ends_us, born in held:
+        args += (letter_of(claim), claim.limit.window_us, claim.cost, ends_us, born)
     keys = [each.claim.key for each in held]
     return Exchange(
         FEATURE,
@@ -136,5 +129,5 @@ def _call(claims: Sequence[Claim], token: str) -> Exchange[Verdict]:
 def _verdict(replies: list[Reply]) -> Verdict:
     admitted, clock, *numbers = replies[0]
     fields = iter(numbers)
-    rows = zip(fields, fields, fields, fields, strict=True)
+    rows = zip(fields, fields, fields, fields, fields, strict=True)
     return Verdict(admitted == 1, clock, tuple(map(Standing._make, rows)))

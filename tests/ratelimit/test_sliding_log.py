@@ -181,7 +181,7 @@ def test_a_look_writes_nothing_and_tells_what_one_more_would_meet(
     wire: Wire, redis_client: redis.Redis
 ) -> None:
     ask = (KEY, 2, MINUTE, 1)
-    assert wire.send(peek([ask])).standings[0] == (2, 0, 0, 0)
+    assert wire.send(peek([ask])).standings[0] == (2, 0, 0, 0, 0)
     assert redis_client.exists(KEY) == 0
     wire.send(acquire([ask]))
     before = redis_client.dump(KEY)

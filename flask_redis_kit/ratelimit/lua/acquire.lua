@@ -22,6 +22,7 @@
 --          reset (us until the next unit frees; 0: none is in use)
 --          full (us until all units are free)
 --          retry (us until the cost fits into this limit; 0: it fits now; -1: never)
+--          born (of buckets; else 0: see handback.lua)
 
 local BATCH = 1000 -- units per ZADD: Lua's stack bounds the arguments of a call
 local EXACT = 128 -- the largest limit that 'a' keeps as a log
@@ -104,12 +105,12 @@ local function bucket_end(bucket, window)
   return (bucket + 1) * width_of(window) - 1 + window
 end
 
--- Buckets as {number = units}, of which those that have left the window are `gone`.
+-- Buckets as {number = units}, of which the empty ones and those that left the window are `gone`.
 local function weigh(log, units, window)
   local live = {}
   log.units, log.gone = units, {}
   for bucket, count in pairs(units) do
-    if bucket_end(bucket, window) > log.now then
+    if count > 0 and bucket_end(bucket, window) > log.now then
       live[#live + 1] = bucket
       log.used = log.used + count
     else
@@ -139,12 +140,12 @@ local function read_buckets(key, window)
   for i = 1, #fields, 2 do
     if fields[i] == 'head' then
       head = tonumber(fields[i + 1])
+    elseif fields[i] == 'born' then
+      log.born = tonumber(fields[i + 1])
     end
   end
-  log.fresh = not head
   local start = head and head * width_of(window) or 0
   if start > clock + window then
-    log.stale = true
     head = nil
   end
   local units = {}
@@ -156,8 +157,12 @@ local function read_buckets(key, window)
         units[head - (head - slot) % SLOTS] = tonumber(fields[i + 1])
       end
     end
+    weigh(log, units, window)
   end
-  return weigh(log, units, window)
+  if log.used == 0 then -- nothing in it counts, its time neither
+    return {now = clock, used = 0, hash = true, stale = true, units = {}}
+  end
+  return log
 end
 
 -- A log that has to become buckets, as its limit was raised above EXACT.
@@ -170,7 +175,7 @@ local function into_buckets(key, log, window)
     local bucket = math.floor(tonumber(members[i]) / width)
     units[bucket] = (units[bucket] or 0) + 1
   end
-  return weigh({now = log.now, used = 0, stale = true, born = 0}, units, window)
+  return weigh({now = log.now, used = 0, stale = true}, units, window)
 end
 
 local function write_buckets(key, log, window, cost)
@@ -186,10 +191,9 @@ local function write_buckets(key, log, window, cost)
   local head = math.floor(log.now / width_of(window))
   local count = (log.units[head] or 0) + cost
   local fields = {'head', whole(head), whole(head % SLOTS), whole(count)}
-  if log.fresh or log.stale then
-    fields[5], fields[6] = 'born', whole(log.born or clock)
-  end
   if log.stale then
+    log.born = clock
+    fields[5], fields[6] = 'born', whole(clock)
     for bucket, units in pairs(log.units) do
       if bucket ~= head and bucket_end(bucket, window) > log.now then
         fields[#fields + 1] = whole(bucket % SLOTS)
@@ -220,7 +224,7 @@ local function write_either(key, log, window, cost, limit)
   end
   local buckets = into_buckets(key, log, window)
   write_buckets(key, buckets, window, cost)
-  log.oldest, log.newest = buckets.oldest, buckets.newest
+  log.oldest, log.newest, log.born = buckets.oldest, buckets.newest, buckets.born
 end
 
 local function read_leases(key, lease)
@@ -288,5 +292,6 @@ for i, key in ipairs(KEYS) do
   reply[#reply + 1] = log.oldest and math.ceil(log.oldest - clock) or 0
   reply[#reply + 1] = log.newest and math.ceil(log.newest - clock) or 0
   reply[#reply + 1] = log.retry
+  reply[#reply + 1] = log.born or 0
 end
 return reply

@@ -2,19 +2,20 @@
 --
 -- In logs and leases they are found by their name, so running it again changes nothing. Buckets keep
 -- no names: the units leave the bucket that they were counted in, so there it must run only once.
+-- Buckets that are not those of the admission (after a reset, or made of a log) are left alone.
 --
 -- KEYS     one per limit
--- ARGV     token: the name of the admission; when it was counted (us of the server's clock); then
---          per limit
+-- ARGV     token: the name of the admission; then per limit
 --          kind ('s', 'a', 'c', see acquire.lua), window (us), cost (units)
 --          ends: when its units would have freed (us of the server's clock)
+--          born: as acquire.lua told
 -- RETURNS  integers: the units handed back, per limit
 
 local BATCH = 1000
 local BUCKETS = 64
 local SLOTS = 128
 
-local token, counted = ARGV[1], tonumber(ARGV[2])
+local token = ARGV[1]
 
 local function from_members(key, cost)
   local removed, unit = 0, 0
@@ -29,11 +30,11 @@ local function from_members(key, cost)
   return removed
 end
 
-local function from_bucket(key, window, cost, ends)
+local function from_bucket(key, window, cost, ends, mark)
   local head, born = unpack(redis.call('HMGET', key, 'head', 'born'))
   local bucket = math.floor((ends - window) / math.ceil(window / BUCKETS))
-  if not head or counted < tonumber(born) or tonumber(head) - bucket >= SLOTS then
-    return 0 -- the hash was reset, or the bucket has gone
+  if born ~= mark or tonumber(head) - bucket >= SLOTS then
+    return 0
   end
   local slot = string.format('%.0f', bucket % SLOTS)
   local units = tonumber(redis.call('HGET', key, slot) or 0)
@@ -46,10 +47,10 @@ end
 
 local reply = {}
 for i, key in ipairs(KEYS) do
-  local kind, window, cost, ends = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  local kind, window, cost, ends, born = unpack(ARGV, 5 * i - 3, 5 * i + 1)
   cost = tonumber(cost)
   if kind == 'a' and redis.call('TYPE', key).ok == 'hash' then
-    reply[i] = from_bucket(key, tonumber(window), cost, tonumber(ends))
+    reply[i] = from_bucket(key, tonumber(window), cost, tonumber(ends), born)
   else
     reply[i] = from_members(key, cost)
   end
