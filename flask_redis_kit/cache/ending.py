@@ -86,6 +86,7 @@ class Ending:
             representation.taken(response),
             f"Route {self._request.endpoint!r}",
             pages.options.codec,
+            subject=pages.recipe.subject,
         )
         if payload is None:
             return None, None
@@ -110,12 +111,20 @@ class Ending:
                     self._pages.refused(self._engine, self._request, why)
             return verdict[0] is not None
 
-        self._end(storing, when=lambda: not refused())
+        self._end(storing, when=lambda: not refused(), salvages=True)
         self._end(self._engine.flights.releasing(self._turn), when=refused)
 
-    def _end(self, exchange: Exchange[Any] | None, when: Callable[[], bool] | None = None) -> None:
+    def _end(
+        self,
+        exchange: Exchange[Any] | None,
+        when: Callable[[], bool] | None = None,
+        *,
+        salvages: bool = False,
+    ) -> None:
         def done(outcome: Outcome[Any]) -> None:
             if outcome.error is not None:
+                if salvages:
+                    self._end(self._engine.flights.salvaging(self._turn, outcome.error))
                 self._engine.notices.failure("storing", outcome.error)
                 report(self._engine, self._turn.call.subject, "refused", "failure")
 
