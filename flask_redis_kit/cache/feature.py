@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, ParamSpec, TypeVar, Unpack
 
+import click
+
 from flask_redis_kit.cache import rules
 from flask_redis_kit.cache.address import tags_of_url
 from flask_redis_kit.cache.by_hand import ByHand
 from flask_redis_kit.cache.cached import Cached
+from flask_redis_kit.cache.commands import cache_commands
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.decorator import decorator
 from flask_redis_kit.cache.engine import CacheEngine
@@ -40,6 +43,10 @@ class CacheFeature(ByHand):
     def transactional(self, tx: Transaction) -> CacheTransaction:
         """``tx.cache``."""
         return CacheTransaction(self.engine(), tx)
+
+    def commands(self) -> Sequence[click.Command]:
+        """``flask redis cache``."""
+        return cache_commands(self)
 
     def cache_result(
         self,

@@ -123,6 +123,8 @@ def _close(engine: CacheEngine, recipe: Recipe, result: _Result) -> Flow[None]:
         report(engine, recipe.subject, "refused", terms)
     else:
         flags, stored = (RAISED, raised.facts(result.value)) if result.raised else (0, result.value)
-        payload = engine.encoded(stored, recipe.about, recipe.options.codec, flags)
+        payload = engine.encoded(
+            stored, recipe.about, recipe.options.codec, flags, subject=recipe.subject
+        )
     lifetime = _NO_TIME if isinstance(terms, str) else terms
     yield from engine.flights.close(result.turn, payload, lifetime, running.tags)

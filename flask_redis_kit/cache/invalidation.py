@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from redis.exceptions import OutOfMemoryError
 
@@ -29,11 +29,19 @@ class Invalidation:
     the values are stale from now on instead of invalid.
     """
 
-    def __init__(self, context: Context[CacheConfig], shards: Shards, notices: Notices) -> None:
+    def __init__(
+        self,
+        context: Context[CacheConfig],
+        shards: Shards,
+        notices: Notices,
+        *,
+        on_error: Literal["raise", "log"] | None = None,
+    ) -> None:
         self._context = context
         self._config = context.config
         self._shards = shards
         self._notices = notices
+        self._on_error = on_error or context.config.on_invalidation_error
 
     def call(self, digest: Digest, about: str) -> None:
         """Invalidate the value of one call, and of the routes that were this call."""
@@ -119,7 +127,7 @@ class Invalidation:
             f"{shown}{more} could not be invalidated, so old values may still be served: {cause}",
             tags=names,
         )
-        if self._config.on_invalidation_error == "raise":
+        if self._on_error == "raise":
             raise error from cause
         self._notices.not_invalidated(error)
         return [False] * count
