@@ -5,12 +5,15 @@ While a value is stale the same holds, but nobody waits: all but one get the old
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from redis.exceptions import ResponseError
 
 from flask_redis_kit.cache import entry, log
 from flask_redis_kit.cache.busy import Busy
@@ -307,7 +310,20 @@ class Flights:
         except FAILURES as error:
             if payload is not None:
                 self._tell(turn.call, "refused", "failure")
+                salvaging = self.salvaging(turn, error)
+                if salvaging is not None:
+                    with contextlib.suppress(*FAILURES):
+                        yield salvaging
             self._notices.failure("storing", error)
+
+    def salvaging(self, turn: Turn, error: Exception) -> Exchange[bool] | None:
+        """What to send after a STORE that failed, so that nobody waits for its lease.
+
+        None if the server didn't answer: then another trip would be as vain. One that did (a slot
+        half way to another node answers TRYAGAIN to what has several keys) can end the lease.
+        """
+        answered = isinstance(error, ResponseError) or isinstance(error.__cause__, ResponseError)
+        return self.releasing(turn) if answered else None
 
     def _tell(self, call: Call, outcome: Outcome, reason: Reason | None = None) -> None:
         if self._report is not None and call.subject:

@@ -325,6 +325,7 @@ class ClusterWire(Wire):
                 "primary without a replica to take over, needs an administrator.",
                 address=self.nodes.names,
             )
+            error.__cause__ = reply
             replies[item.position] = error
             if isinstance(reply, ClusterDownError) and item.slot is not None:
                 with contextlib.suppress(ServerError):

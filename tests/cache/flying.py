@@ -80,7 +80,7 @@ class Value:
             value = yield COMPUTE
         except Exception:
             yield from flights.close(turn, None, self.lifetime)
-            rescued = flights.rescue(turn)
+            rescued: Hit | None = flights.rescue(turn)
             if rescued is None:
                 raise
             return rescued

@@ -97,7 +97,7 @@ def test_others_in_tasks_get_the_old_value_at_once(value: Value) -> None:
         while sum(task.done() for task in tasks) < 9:
             await asyncio.sleep(0)
         may_end.set()
-        return await asyncio.gather(*tasks)
+        return list(await asyncio.gather(*tasks))
 
     assert sorted(asyncio.run(main())) == ["new"] + ["old"] * 9
     assert value.calls == [1]

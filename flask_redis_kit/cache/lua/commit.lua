@@ -6,10 +6,11 @@
 -- ARGV[1]  the token of the lease
 -- ARGV[2]  length of the envelope's header in bytes: nothing more of it enters Lua
 -- ARGV[3]  "1": an absent lease will do (it expired, or there never was one); "0": it must be held
+-- A lease or a log of another type (an error from pcall) counts as lost.
 -- RETURNS  1 stored; 0 a tag was invalidated while computing; -1 the log is another one, or the
 --          value's moment lies outside of it; -2 the lease was lost
 local value, staged, lease, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local holder = redis.call('GET', lease)
+local holder = redis.pcall('GET', lease)
 local mine = holder == ARGV[1]
 
 local function verdict()
@@ -18,8 +19,8 @@ local function verdict()
     return -1 -- evicted between the two commands
   end
   local _, _, _, nonce, seq, _, _, _, count, at = struct.unpack('>c2BBddddI4B', header)
-  local state = redis.call('ZMSCORE', log, '!n', '!s', '!f')
-  if not state[1] or -tonumber(state[1]) ~= nonce then
+  local state = redis.pcall('ZMSCORE', log, '!n', '!s', '!f')
+  if state.err or not state[1] or -tonumber(state[1]) ~= nonce then
     return -1
   end
   if seq > tonumber(state[2]) or seq < -tonumber(state[3]) then
