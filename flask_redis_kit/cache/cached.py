@@ -8,10 +8,14 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast,
 
 from flask_redis_kit.cache import function, many, route
 from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.flight import Hit
 from flask_redis_kit.cache.flow import Flow, computed, run, run_async
 from flask_redis_kit.cache.pages import PAGES, Pages
+from flask_redis_kit.cache.payload import RAISED
 from flask_redis_kit.cache.recipe import Recipe
+from flask_redis_kit.cache.running import tag
 from flask_redis_kit.core.request import PLAN, RequestBatch
+from flask_redis_kit.core.views import current_request
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -52,8 +56,10 @@ class Cached(Generic[P, R]):
         engine, compute = self._locate(), self._recipe.function
         if not engine.enabled:
             return cast("R", compute(*args, **kwargs))
-        flow = self._flow(engine, args, kwargs)
-        return cast("R", run(flow, engine.context.send, lambda: compute(*args, **kwargs)))
+        found = self._found(engine, args, kwargs)
+        if isinstance(found, Hit):
+            return cast("R", found.value)
+        return cast("R", run(found, engine.context.send, lambda: compute(*args, **kwargs)))
 
     @property
     def uncached(self) -> Callable[P, R]:
@@ -125,15 +131,27 @@ class Cached(Generic[P, R]):
             for one in many.asked(engine, recipe, calls, *first)
         ]
 
-    def _flow(
+    def _found(
         self, engine: CacheEngine, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Flow[Any]:
-        visit = route.arrive(engine, self._pages, self)
-        if visit is not None:
-            return visit.flow(args, kwargs)
-        if route.must_compute(engine, self._pages, self):
-            return computed()
-        return function.result(engine, self._recipe, self._recipe.call(args, kwargs))
+    ) -> Hit | Flow[Any]:
+        """A result that is there; or how to come by it."""
+        recipe = self._recipe
+        if current_request() is not None:
+            visit = route.arrive(engine, self._pages, self)
+            if visit is not None:
+                return visit.flow(args, kwargs)
+            if route.must_compute(engine, self._pages, self):
+                return computed()
+        call = recipe.call(args, kwargs)
+        if call is None:
+            return function.result(engine, recipe, None)
+        found = function.glance(engine, recipe, call)
+        if not isinstance(found, Hit):
+            return function.result(engine, recipe, call, found)
+        if found.flags & RAISED:
+            return function.answer(engine, recipe, call, found)
+        tag(engine, found.tags)
+        return found
 
     def _plan(self, batch: RequestBatch) -> None:
         try:
@@ -200,7 +218,10 @@ class CachedAsync(Cached[P, R]):
             call = recipe.call(args, kwargs)
             flow = function.result(engine, recipe, call, refresh=True)
         else:
-            flow = self._flow(engine, args, kwargs)
+            found = self._found(engine, args, kwargs)
+            if isinstance(found, Hit):
+                return found.value
+            flow = found
         return await run_async(flow, engine.context.send, lambda: compute(*args, **kwargs))
 
     async def _many(self, calls: Iterable[object], *first: object) -> list[Any]:

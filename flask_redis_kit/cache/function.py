@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from flask_redis_kit.cache import raised
 from flask_redis_kit.cache.engine import CacheEngine
-from flask_redis_kit.cache.flight import Call, Hit, Turn
+from flask_redis_kit.cache.flight import Call, Decode, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import RAISED
@@ -28,6 +28,21 @@ _SESSION = (
     "it needs, such as the user's id, as an argument, or name that in vary=; if it is the same for "
     "everyone, say @cache_result(public=True)."
 )
+_RAISED = "%s: an exception that was kept can't be raised again, and counts as absent: %s"
+
+
+def glance(engine: CacheEngine, recipe: Recipe, call: Call) -> Hit | Callable[[], Look]:
+    """The hit, if there is a fresh value beyond doubt; else what ``result`` needs to go on.
+
+    One round trip. The short way, as most calls are hits.
+    """
+    recipe.claim(engine)
+    outcome = engine.context.send_many((engine.flights.reading(call),))[0]
+    if outcome.error is None:
+        hit = engine.flights.at_a_glance(call, outcome.result(), _decode(engine, recipe))
+        if hit is not None:
+            return hit
+    return outcome.result
 
 
 def result(
@@ -47,31 +62,33 @@ def result(
         report(engine, recipe.subject, "refused", "vary")
         return (yield COMPUTE)
     recipe.claim(engine)
-    decode = decoder(recipe.options.codec or engine.context.codec)
-    wait = recipe.options.wait
     found = yield from engine.flights.obtain(
-        call, decode, ahead, wait_seconds=wait, refresh=refresh
+        call,
+        _decode(engine, recipe),
+        ahead,
+        wait_seconds=recipe.options.wait,
+        refresh=refresh,
     )
     if isinstance(found, Hit):
-        try:
-            return answer(engine, recipe, found)
-        except CodecError as error:  # an exception that can't be made again
-            engine.notices.once(("raised", recipe.about), "%s: %s", recipe.about, error)
-        found = yield from engine.flights.obtain(call, decode, wait_seconds=wait, refresh=True)
-        if isinstance(found, Hit):
-            return answer(engine, recipe, found)
+        return (yield from answer(engine, recipe, call, found))
     return (yield from _computed(engine, recipe, found))
 
 
-def answer(engine: CacheEngine, recipe: Recipe, hit: Hit) -> Any:
-    """The value of a hit; an exception is raised. What is being computed here gets its tags.
-
-    ``CodecError`` if the exception can't be made again.
-    """
+def answer(engine: CacheEngine, recipe: Recipe, call: Call, hit: Hit) -> Flow[Any]:
+    """The value of a hit; an exception is raised. What is being computed here gets its tags."""
     tag(engine, hit.tags)
-    if hit.flags & RAISED:
-        raise raised.rebuilt(hit.value, recipe.options.exceptions)
-    return hit.value
+    if not hit.flags & RAISED:
+        return hit.value
+    try:
+        error = raised.rebuilt(hit.value, recipe.options.exceptions)
+    except CodecError as problem:
+        engine.notices.once(("raised", recipe.about), _RAISED, recipe.about, problem)
+        return (yield from result(engine, recipe, call, refresh=True))
+    raise error
+
+
+def _decode(engine: CacheEngine, recipe: Recipe) -> Decode:
+    return decoder(recipe.options.codec or engine.context.codec)
 
 
 class _Result(NamedTuple):
@@ -103,7 +120,7 @@ def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn) -> Flow[Any]:
             if stale is None:
                 raise
             log.warning("%s has raised; its old result is served", recipe.about, exc_info=True)
-            return answer(engine, recipe, stale)
+            return (yield from answer(engine, recipe, turn.call, stale))
         personal = watch.end()
         yield from _close(engine, recipe, _Result(turn, value, False, personal, running))
         return value

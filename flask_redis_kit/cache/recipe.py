@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from flask_redis_kit.cache.binding import Binding
@@ -88,7 +89,7 @@ class Recipe:
         ttl: Any = self.options.ttl
         if callable(ttl):
             ttl = ttl(result)
-            if ttl is None or not _is_positive(ttl):
+            if _is_none(ttl):
                 return None
         fresh_ms = engine.ttl_ms(None if ttl is None else milliseconds(ttl))
         return Lifetime(fresh_ms, round(self.options.grace * 1000))
@@ -117,6 +118,8 @@ class Recipe:
             known = recent.find(args)
             if known is not None:
                 return known
+        if args and isinstance(args[0], type):
+            self._check_class(args[0])
         arguments = self.binding.bound(args, kwargs)
         told = self._told(args, kwargs, arguments)
         base = self._calls.digest(told, self.about)
@@ -131,6 +134,12 @@ class Recipe:
         if recent is not None and not kwargs:
             recent.learn(args, call)
         return call
+
+    def _check_class(self, cls: type) -> None:
+        """A class method gets its class; its ``invalidate`` does so only from ``__get__``."""
+        name = getattr(self.function, "__name__", "")
+        if isinstance(inspect.getattr_static(cls, name, None), classmethod):
+            raise ConfigError(f"{self.about}: Put @cache_result above @classmethod.")
 
     def base(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Digest:
         """The digest of a call's arguments, whatever it varies by besides."""
@@ -155,19 +164,18 @@ class Recipe:
         return Call(digest, tags, self.subject)
 
 
-def _is_positive(ttl: Any) -> bool:
-    """Whether it is above 0; what is no time at all passes for one, and is refused later."""
+def _is_none(ttl: Any) -> bool:
+    """Whether a ``ttl`` says that nothing is stored; what is no time at all is refused later."""
     try:
-        return bool((ttl.total_seconds() if hasattr(ttl, "total_seconds") else ttl) > 0)
+        return bool((ttl.total_seconds() if isinstance(ttl, timedelta) else ttl) <= 0)
     except TypeError:
-        return True
+        return ttl is None
 
 
 def _check_function(function: Any) -> None:
     if not callable(function) or isinstance(function, type):
         raise TypeError(
-            f"@cache_result() decorates functions, not {function!r}. With @property and the like, "
-            "put it below them."
+            f"@cache_result() decorates functions, not {function!r}. With @property, put it below."
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(

@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit.cache.identity import Namer, NoIdentity, encode
+from flask_redis_kit.cache.options import Options
+from flask_redis_kit.cache.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,6 +190,66 @@ def test_what_has_no_identity_is_refused(value: object) -> None:
         Namer("fn", "f").digest({"x": value}, "f")
 
 
+texts = st.text(alphabet="a1,:(){}[]\x00sibN", max_size=5)
+adversarial = st.recursive(
+    st.sampled_from([0, 1, -1, True, False, None, 0.0, -0.0, 1.0, "", b"", (), []])
+    | texts
+    | texts.map(str.encode)
+    | st.integers(-3, 300)
+    | st.sampled_from([Colour.RED, Size.SMALL, Point(1, 2), Decimal(1), UUID(int=1)]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(texts, inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.tuples(st.lists(adversarial, max_size=3), st.dictionaries(texts, adversarial, max_size=2)),
+    st.tuples(st.lists(adversarial, max_size=3), st.dictionaries(texts, adversarial, max_size=2)),
+)
+def test_calls_with_look_alikes_never_share_a_digest(
+    one: tuple[list[Any], dict[str, Any]], other: tuple[list[Any], dict[str, Any]]
+) -> None:
+    """Of one function that takes anything, asked twice: what it remembers counts as well."""
+
+    def anything(*args: object, **kwargs: object) -> None: ...
+
+    recipe = Recipe(anything, Options())
+    first, second, again, third = (
+        recipe.call(tuple(args), kwargs) for args, kwargs in (one, other, one, other)
+    )
+    assert first is not None
+    assert second is not None
+    assert again is not None
+    assert third is not None
+    equal = canonical([tuple(one[0]), one[1]]) == canonical([tuple(other[0]), other[1]])
+    assert (first.digest.raw == second.digest.raw) == equal
+    assert (first.digest.raw, second.digest.raw) == (again.digest.raw, third.digest.raw)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(adversarial, min_size=2, max_size=4))
+def test_however_a_call_is_written_its_key_is_the_same(arguments: list[Any]) -> None:
+    def function(a: Any, b: Any, c: Any = 5, *, d: Any = (1,)) -> None: ...
+
+    recipe = Recipe(function, Options())
+    names = ("a", "b", "c", "d")
+    by_name = dict(zip(names, arguments, strict=False))
+    defaults = {"c": 5, "d": (1,), **by_name}
+    by_position, last = arguments[:3], dict(zip(names[3:], arguments[3:], strict=False))
+    written = [
+        recipe.call(tuple(by_position), last),
+        recipe.call((), by_name),
+        recipe.call((), dict(reversed(defaults.items()))),
+        recipe.call(tuple(arguments[:1]), dict(list(by_name.items())[1:])),
+    ]
+    assert len({call.digest.raw for call in written if call is not None}) == 1
+
+
 def test_names_do_not_run_into_each_other() -> None:
     digests = {
         Namer(*names).digest({}).text
@@ -215,6 +277,46 @@ def test_keys_are_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert outputs == {"4wDTbSO92YMwAgYDqYlvTNnNYG0 __1PsBRVZJQsZDlZqAVXsHALTEg\n"}
+
+
+def test_calls_have_the_same_keys_in_every_process() -> None:
+    """Nested sets and dicts in any order, identities of the user's, defaults given or omitted."""
+    code = """
+from flask_redis_kit.cache.identity import register_key_type
+from flask_redis_kit.cache.options import Options
+from flask_redis_kit.cache.recipe import Recipe
+
+class User:
+    def __init__(self, names): self.names = names
+    def __cache_key__(self): return self.names
+
+class Row:
+    def __init__(self, pk): self.pk = pk
+
+register_key_type(Row, lambda row: {row.pk, "row"})
+
+def function(user, rows, *more, lang="en", **rest): ...
+
+recipe = Recipe(function, Options(version=3))
+names = frozenset("abcdefgh")
+one = recipe.call((User(names), {Row(1).pk: {"x", "y", ("z", names)}}, Row(2)), {"k": {"b", "a"}})
+other = recipe.call(
+    (User(names), {1: {("z", names), "y", "x"}}, Row(2)), {"k": {"a", "b"}, "lang": "en"}
+)
+print(one.digest.text, other.digest.text == one.digest.text, b"".join(one.tags).decode())
+"""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    (output,) = outputs
+    assert " True " in output
 
 
 def test_a_uuid_and_a_time_zone_of_fixed_offset_have_identity() -> None:

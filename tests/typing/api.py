@@ -36,8 +36,42 @@ async def slow(n: int) -> str:
     return str(n)
 
 
+class Shop:
+    @cache_result(ignore=("self",), vary=lambda: 7, ttl=lambda result: len(result) or None)
+    def name(self, product_id: int, *, lang: str = "en") -> str:
+        return f"{product_id} {lang}"
+
+    @kit.cache.cache_result(tags=["prices", lambda result: str(result)], exceptions=KeyError)
+    async def price(self, product_id: int) -> float:
+        return float(product_id)
+
+
+shop = Shop()
+
+
 async def awaited() -> None:
     assert_type(await slow(1), str)
+    assert_type(await slow.refresh(1), str)
+    assert_type(await slow.cached_many([1, 2]), list[str])
+    assert_type(await shop.price(1), float)
+    assert_type(await shop.price.cached_many([1]), list[float])
+
+
+assert_type(price.refresh(1), float)
+assert_type(price.cached_many([1, (2, "USD")]), list[float])
+assert_type(price.cache_key(1), str)
+assert_type(price.uncached(1), float)
+price.invalidate(1, currency="USD")
+price.invalidate("one")  # type: ignore[arg-type]
+price.invalidate_all(soft=True)
+assert_type(shop.name(1, lang="de"), str)
+assert_type(shop.name.refresh(1), str)
+assert_type(shop.name.cached_many([1]), list[str])
+shop.name.invalidate(1)
+shop.name("one")  # type: ignore[arg-type]
+shop.name.invalidate("one")  # type: ignore[arg-type]
+kit.cache.tag("a", "b")
+cache_result(tll=5)  # type: ignore[call-arg]
 
 
 assert_type(price(1, currency="USD"), float)

@@ -1,0 +1,200 @@
+"""What is a part of a function's key: ``vary``, ``key``, ``ignore`` and ``version``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask, request, session
+
+from flask_redis_kit import RedisKit
+
+
+def test_a_result_varies_by_what_a_function_tells(kit: RedisKit) -> None:
+    locale = ["en"]
+    calls: list[str] = []
+
+    @kit.cache.cache_result(vary=lambda: locale[0])
+    def greeting(name: str) -> str:
+        calls.append(locale[0])
+        return f"{locale[0]} {name}"
+
+    assert greeting("a") == "en a"
+    locale[0] = "de"
+    assert greeting("a") == greeting("a") == "de a"
+    locale[0] = "en"
+    assert greeting("a") == "en a"
+    assert calls == ["en", "de"]
+
+
+def test_invalidate_reaches_all_variants(kit: RedisKit) -> None:
+    locale = ["en"]
+    calls: list[str] = []
+
+    @kit.cache.cache_result(vary=[lambda: locale[0]])
+    def greeting(name: str) -> str:
+        calls.append(name)
+        return name
+
+    for locale[0] in ("en", "de"):
+        greeting("a")
+        greeting("b")
+    greeting.invalidate("a")
+    for locale[0] in ("en", "de"):
+        greeting("a")
+        greeting("b")
+    assert calls == ["a", "b", "a", "b", "a", "a"]
+
+
+def test_a_function_varies_by_headers_of_the_current_request(kit: RedisKit, app: Flask) -> None:
+    @kit.cache.cache_result(vary="X-Tenant")
+    def tenant() -> str | None:
+        return request.headers.get("X-Tenant") if request else None
+
+    def asked(name: str) -> str | None:
+        with app.test_request_context(headers={"X-Tenant": name}):
+            return tenant()
+
+    assert [asked("a"), asked("b"), asked("a"), tenant()] == ["a", "b", "a", None]
+    with app.test_request_context(headers={"X-Tenant": "a"}):
+        tenant.invalidate()
+    assert asked("b") == "b"
+
+
+def test_a_header_too_long_for_a_key_is_computed(
+    kit: RedisKit, app: Flask, redis_client: redis.Redis
+) -> None:
+    @kit.cache.cache_result(vary="X-Tenant")
+    def tenant() -> int:
+        return len(request.headers["X-Tenant"])
+
+    for size in (5000, 5001):
+        with app.test_request_context(headers={"X-Tenant": "x" * size}):
+            assert tenant() == size
+            assert tenant.cache_key()
+    assert not list(redis_client.scan_iter("frk:*:cache:v:*"))
+
+
+def test_what_varies_by_its_user_may_read_the_session(kit: RedisKit, app: Flask) -> None:
+    calls: list[str] = []
+
+    def user() -> Any:
+        return session.get("user")
+
+    @kit.cache.cache_result(vary=user)
+    def page() -> str:
+        calls.append(session["user"])
+        return f"of {session['user']}"
+
+    def of(name: str) -> str:
+        with app.test_request_context():
+            session["user"] = name
+            return page()
+
+    assert [of("a"), of("b"), of("a")] == ["of a", "of b", "of a"]
+    assert calls == ["a", "b"]
+
+
+def test_what_a_vary_function_gives_needs_an_identity(kit: RedisKit) -> None:
+    @kit.cache.cache_result(vary=object)
+    def value() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match=r"value: what vary\[0\] gives contains a builtins.object"):
+        value()
+
+
+def test_key_replaces_the_arguments(kit: RedisKit) -> None:
+    class User:
+        def __init__(self, user_id: int, name: str) -> None:
+            self.id, self.name = user_id, name
+
+    calls: list[str] = []
+
+    @kit.cache.cache_result(key=lambda user, **_: user.id, tags=["profiles"])
+    def profile(user: User, *, lang: str = "en") -> str:
+        calls.append(user.name)
+        return user.name
+
+    assert profile(User(1, "a")) == profile(User(1, "other"), lang="de") == "a"
+    assert profile(User(2, "b")) == "b"
+    profile.invalidate(User(2, "whoever"))
+    profile(User(2, "c"))
+    kit.cache.invalidate_tags("profiles")
+    profile(User(1, "d"))
+    assert calls == ["a", "b", "c", "d"]
+    with pytest.raises(TypeError, match="missing a required argument: 'user'"):
+        profile()  # type: ignore[call-arg]  # that is the point
+
+
+def test_an_ignored_parameter_tells_no_calls_apart(kit: RedisKit) -> None:
+    calls: list[int] = []
+
+    @kit.cache.cache_result(ignore=("db",), tags=["n:{n}"])
+    def row(db: object, n: int) -> int:
+        calls.append(n)
+        return n
+
+    assert row(object(), 1) == row(object(), n=1) == row(db=object(), n=1) == 1
+    assert row(object(), 2) == 2
+    row.invalidate(None, 1)
+    assert row(object(), 1) == 1
+    kit.cache.invalidate_tags("n:2")
+    assert row(object(), 2) == 2
+    assert calls == [1, 2, 1, 2]
+
+
+def test_a_tag_may_name_an_ignored_parameter(kit: RedisKit) -> None:
+    calls: list[str] = []
+
+    @kit.cache.cache_result(ignore=("reason",), tags=["reason:{reason}"])
+    def value(n: int, reason: str) -> int:
+        calls.append(reason)
+        return n
+
+    value(1, "a")
+    value(1, "b")  # a value with other tags than this call's
+    kit.cache.invalidate_tags("reason:b")
+    value(1, "b")
+    value(1, "b")
+    assert calls == ["a", "b", "b"]
+
+
+def test_another_version_is_another_value(kit: RedisKit) -> None:
+    def one(version: Any) -> Any:
+        def value() -> str:
+            return repr(version)
+
+        return kit.cache.cache_result("v", version=version)(value)
+
+    assert len({one(version).cache_key() for version in (None, 1, "1", 2)}) == 4
+    assert one(1).cache_key() == one(1).cache_key()
+
+
+def test_an_argument_that_a_wrong_type_equals_is_another_call(kit: RedisKit) -> None:
+    """Also when the same arguments were given lately: 1 == True == 1.0, 0.0 == -0.0."""
+
+    @kit.cache.cache_result()
+    def kind(value: object, *more: object) -> str:
+        return repr(value)
+
+    for _ in range(3):
+        for value in (1, True, 1.0, 0, False, 0.0, -0.0, "1", b"1", None):
+            assert kind(value) == repr(value)
+    assert len({kind.cache_key(value) for value in (1, True, 1.0)}) == 3
+    assert kind.cache_key(1) != kind.cache_key(1, 1)
+
+
+def test_no_raw_input_reaches_redis(kit: RedisKit, redis_client: redis.Redis) -> None:
+    secret = "s3cr3t{slot}\n"
+
+    @kit.cache.cache_result("prefix-of-mine", vary=lambda: secret, tags=["a-tag-of-mine"])
+    def value(word: str) -> int:
+        return 1
+
+    value(secret)
+    value(secret)
+    keys = b"".join(redis_client.scan_iter("*"))
+    assert b"s3cr3t" not in keys
+    assert b"prefix-of-mine" not in keys
