@@ -88,6 +88,12 @@ class RequestBatch:
             self._pending.append(pending)
         return pending
 
+    def withdraw(self, pending: Pending[Any]) -> None:
+        """Don't send this look-up along with anything; ``settle`` still sends it."""
+        with self._lock:
+            if pending in self._pending:
+                self._pending.remove(pending)
+
     def plan(self, owner: object, wire: Wire, exchange: Exchange[Any]) -> None:
         """Register a look-up for a decorator that is going to ask for it by ``planned``."""
         self._planned[owner] = self.prefetch(wire, exchange)
@@ -98,9 +104,7 @@ class RequestBatch:
         if pending is None:
             return None
         if pending.outcome is None:
-            with self._lock:
-                if pending in self._pending:
-                    self._pending.remove(pending)
+            self.withdraw(pending)
             return None
         return pending
 

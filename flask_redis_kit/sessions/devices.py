@@ -13,13 +13,13 @@ that needs both is one step. What holds none the less, by the order of the steps
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.sessions.ids import is_id
+from flask_redis_kit.sessions.ids import is_id, new_incarnation
 from flask_redis_kit.sessions.record import (
     DEVICE,
     NOTHING,
@@ -76,7 +76,8 @@ class Devices:
         One more if entries were left of sessions that have ended. ``current``: a hashed id.
         """
         name = user_text(user).decode()
-        found = self._living(name)
+        roll = self._send([self._store.index.read(name, self._least)])[0].result()
+        found = self._look(name, roll)[0] if roll else {}
         now = datetime.now(UTC).timestamp()
         infos = [self._info(handle, each, now, current) for handle, each in found.items()]
         return sorted(infos, key=lambda info: (info.idle, info.handle))
@@ -86,7 +87,9 @@ class Devices:
         if not is_id(handle):
             return False
         owner = None if user is None else user_text(user).decode()
-        ended: bool = self._send([self._store.destroy(handle, REVOKED, user=owner)])[0].result()
+        ended: bool = self._send([self._store.destroy(handle, _tombstone(), user=owner)])[
+            0
+        ].result()
         if ended:
             self._store.revoked(handle, owner, "revoked")
         return ended
@@ -106,37 +109,40 @@ class Devices:
             roll = self._send([index.remove(name, fresh), reading])[1].result()
         return ended
 
-    def thin(self, user: str, most: int, keep: str) -> None:
-        """End what a user has beyond ``most`` sessions, those unused for longest; not ``keep``."""
-        living = self._living(user)
+    def thin(self, user: str, most: int, others: Mapping[str, bool]) -> None:
+        """End what a user has beyond ``most`` sessions, those unused for longest.
+
+        ``others``  what was entered before the session that is one too many.
+        """
+        living, coming = self._look(user, others)
         by_use = sorted(living, key=lambda handle: living[handle].number(SEEN) or 0.0)
-        excess = len(living) + (keep not in living) - most
-        victims = [handle for handle in by_use if handle != keep][: max(0, excess)]
+        victims = by_use[: max(0, len(living) + coming + 1 - most)]
         if victims:
             self._end(victims, user, "too many")
             self._remove(user, victims)
 
-    def _living(self, user: str) -> dict[str, Loaded]:
-        """What is stored of a user's sessions; entries of those that have ended are removed."""
+    def _look(self, user: str, roll: Mapping[str, bool]) -> tuple[dict[str, Loaded], int]:
+        """What is stored of these sessions, and how many are about to be stored.
+
+        Entries of those that have ended are removed.
+        """
         store = self._store
-        roll: dict[str, bool] = self._send([store.index.read(user, self._least)])[0].result()
-        if not roll:
-            return {}
-        living, gone = {}, []
-        for (handle, settled), outcome in zip(
-            roll.items(), self._send([store.glance(handle) for handle in roll]), strict=True
-        ):
+        living, gone, coming = {}, [], 0
+        outcomes = self._send([store.glance(handle) for handle in roll])
+        for (handle, settled), outcome in zip(roll.items(), outcomes, strict=True):
             found: Loaded = store.settled(handle, outcome, NOTHING)
-            if found.incarnation is not None and found.user in (user, None):
+            if found.incarnation is not None:
                 living[handle] = found
             elif settled or found.ended:
                 gone.append(handle)
+            else:
+                coming += 1
         if gone:
             self._remove(user, gone)
-        return living
+        return living, coming
 
     def _end(self, handles: Sequence[str], user: str, reason: str) -> int:
-        outcomes = self._send([self._store.destroy(handle, REVOKED) for handle in handles])
+        outcomes = self._send([self._store.destroy(handle, _tombstone()) for handle in handles])
         ended = 0
         for handle, outcome in zip(handles, outcomes, strict=True):
             if outcome.error is None and outcome.result():
@@ -166,6 +172,11 @@ class Devices:
             found.seconds,
             handle == current,
         )
+
+
+def _tombstone() -> bytes:
+    """The incarnation lets the script know this ending when its call is sent again."""
+    return REVOKED + new_incarnation()
 
 
 def _moment(seconds: float | None) -> datetime | None:

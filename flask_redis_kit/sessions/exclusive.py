@@ -113,6 +113,7 @@ class Exclusive:
         lock = store.lock(source.session, token, self._ttl)
         gives_up = time.monotonic() + self._wait
         pause = FIRST_PAUSE
+        source.withdraw()  # what was there before the lock is of no use
         outcomes = call(store.wire, (lock, store.load(source.session)))
         while True:
             try:

@@ -19,6 +19,8 @@ from flask_redis_kit.sessions.cookie import CookieSettings
 from flask_redis_kit.sessions.devices import Devices, SessionInfo
 from flask_redis_kit.sessions.exclusive import Exclusive
 from flask_redis_kit.sessions.ids import digest_of
+from flask_redis_kit.sessions.legacy import LegacyStore
+from flask_redis_kit.sessions.moving import Moving
 from flask_redis_kit.sessions.session import RedisSession
 from flask_redis_kit.sessions.store import SessionStore
 
@@ -63,9 +65,12 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
                 f"{setting}: browsers drop such a cookie. Cure: {cure}.",
                 key=setting.partition("=")[0],
             )
-        return SessionStore(
-            context.wire, context.keys, context.codec, context.config, context.counters
-        )
+        config = context.config
+        store = SessionStore(context.wire, context.keys, context.codec, config, context.counters)
+        if config.moves:
+            legacy = LegacyStore(config.key_prefix, config.serialization_format)
+            store.predecessor = Moving(store, legacy)
+        return store
 
     def install(self, app: Flask) -> None:
         def give_back(error: BaseException | None) -> None:
@@ -173,7 +178,8 @@ def _current_handle() -> str | None:
     session = flask_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
     if not isinstance(session, RedisSession) or session.is_new:
         return None
-    return digest_of(session.sid)
+    origin = session.contents.origin
+    return None if origin is None else digest_of(origin)
 
 
 def _ours(session: object, what: str) -> RedisSession:

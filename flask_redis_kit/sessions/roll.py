@@ -27,14 +27,16 @@ class UserIndex:
     def __init__(self, keys: KeyBuilder) -> None:
         self._keys = keys
 
-    def enrol(self, user: str, session: str, seconds: float) -> Exchange[int]:
+    def enrol(
+        self, user: str, session: str, seconds: float, *, least: float = 0, most: int | None = None
+    ) -> Exchange[dict[str, bool]]:
         """Enter a session that may live for ``seconds``, or prolong its entry. Idempotent.
 
-        Returns how many entries there are.
+        Returns the other entries, as ``read`` does, if there are more than ``most`` by now.
         """
         key = self._key(user)
-        call = ENROL.call([key], [session, int(seconds) + 1])
-        return Exchange(FEATURE, key, (call,), _first, idempotent=True, deferrable=True)
+        call = ENROL.call([key], [session, int(seconds) + 1, most or 0, int(least), GRACE])
+        return Exchange(FEATURE, key, (call,), _members, idempotent=True, deferrable=True)
 
     def read(self, user: str, least: float) -> Exchange[dict[str, bool]]:
         """The sessions of a user, and whether each was entered more than a minute ago.

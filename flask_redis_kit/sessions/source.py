@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask_redis_kit.core.exchange import Outcome
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.core.request import RequestBatch
+from flask_redis_kit.core.request import Pending, RequestBatch
 from flask_redis_kit.sessions.errors import SessionStoreUnavailable
 from flask_redis_kit.sessions.ids import digest_of
 from flask_redis_kit.sessions.record import NOTHING, Loaded
@@ -19,24 +21,36 @@ class Source:
         self.session = digest_of(sid)
         self._store = store
         self._batch = batch
+        self._sid = sid
         self._pending = batch.prefetch(store.wire, store.load(self.session))
+        before = store.predecessor
+        self._before = None if before is None else batch.prefetch(store.wire, before.load(sid))
 
     def load(self) -> Loaded:
         """What is stored, with the first trip of the request."""
         self._batch.settle(self._pending)
         assert self._pending.outcome is not None  # noqa: S101  # settle() sets it
-        return self.read(self._pending.outcome)
+        return self.read(self._pending.outcome, self._before)
+
+    def withdraw(self) -> None:
+        """Don't load it along with what is sent next."""
+        self._batch.withdraw(self._pending)
 
     def again(self) -> Loaded:
         """What is stored by now. One round trip."""
         exchange = self._store.load(self.session)
         return self.read(self._batch.call(self._store.wire, (exchange,))[0])
 
-    def read(self, outcome: Outcome[Loaded]) -> Loaded:
-        """What was loaded. Raises ``SessionStoreUnavailable``."""
+    def read(self, outcome: Outcome[Loaded], before: Pending[Any] | None = None) -> Loaded:
+        """What was loaded. Raises ``SessionStoreUnavailable``.
+
+        ``before``: what the predecessor has of it.
+        """
         store = self._store
         try:
             found = store.settled(self.session, outcome, NOTHING)
+            if before is not None:
+                found = self._settled(found, before)
         except FAILURES as error:
             store.count("unavailable")
             raise unavailable(error) from error
@@ -48,6 +62,15 @@ class Source:
         else:
             store.count("loaded")
         return found
+
+    def _settled(self, found: Loaded, before: Pending[Any]) -> Loaded:
+        predecessor, batch, wire = self._store.predecessor, self._batch, self._store.wire
+        batch.settle(before)
+        if predecessor is None or before.outcome is None:
+            return found
+        return predecessor.settle(
+            lambda exchanges: batch.call(wire, exchanges), self._sid, found, before.outcome
+        )
 
     def unreadable(self, field: str, error: Exception) -> None:
         """Tell that a field can't be decoded."""

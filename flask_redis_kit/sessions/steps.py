@@ -8,7 +8,7 @@ Cluster it goes in a trip of its own; on one server the order of the pipeline is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
@@ -68,6 +68,7 @@ class Steps:
             destroyed: Result[bool] = lambda: self._call(destroy)  # noqa: E731  # short
         else:
             destroyed = self._defer(destroy)
+            self._forget(contents.origin)
             if found.user is not None:
                 self._defer(store.index.retire(found.user, old))
 
@@ -84,6 +85,8 @@ class Steps:
                 # it was logged out or revoked meanwhile: its data must not live on
                 self._undo(sid)
                 return self.interrupted(old, "ended")
+            if store.wire.clustered:
+                self._forget(contents.origin)
             store.rotated(digest_of(sid), old, span.user)
             return Cookie.SET
 
@@ -112,12 +115,14 @@ class Steps:
                 log.warning("session %s could not be prolonged: %s", session, error)
                 return Cookie.KEEP
             if saved is Saved.ENDED:
+                self._forget(sid)
                 contents.over()
                 store.destroyed(session)
                 return Cookie.DELETE
             if saved is not Saved.SAVED:
                 lost = "ended" if saved is Saved.GONE else "overtaken"
                 return self.interrupted(session, lost) if changes else Cookie.KEEP
+            store.count("saved" if changes else "prolonged")
             send = contents.forced or changes.permanence or contents.permanent
             kept = {name: data for name, data in found.own.items() if name not in own.removed}
             kept |= own.changed
@@ -131,6 +136,7 @@ class Steps:
         store = self._store
         session, user = digest_of(sid), found.user
         destroyed = self._defer(store.destroy(session, DESTROYED))
+        self._forget(sid)
         if user is not None and not store.wire.clustered:
             self._defer(store.index.remove(user, [session]))
 
@@ -177,7 +183,7 @@ class Steps:
 
         def verdict() -> Cookie:
             try:
-                entries = entered().result()
+                others = entered().result()
             except FAILURES as error:
                 self._undo(sid)
                 return self._unsaved(session, error)
@@ -189,33 +195,45 @@ class Steps:
             if not created:
                 return self.interrupted(session, "ended")
             contents.became(sid, Loaded({}, incarnation, span.idle, False, own), changes)
-            self._thin(span, session, entries)
+            self._thin(span, others)
             return Cookie.SET
 
         return verdict
 
-    def _enter(self, span: Span, session: str, *, first: bool = False) -> Result[int]:
-        """Enter the session in its user's index; ``first``: nothing else may go before it."""
+    def _forget(self, sid: str | None) -> None:
+        """Flask-Session may have it still; until that is removed the tombstone stands for it."""
+        predecessor = self._store.predecessor
+        if predecessor is not None and sid is not None:
+            self._defer(predecessor.forget(sid))
+
+    def _enter(self, span: Span, session: str, *, first: bool = False) -> Result[dict[str, bool]]:
+        """Enter the session in its user's index.
+
+        ``first``  it is new: nothing else may go before this, and there may be too many now.
+        """
         if span.user is None:
-            return lambda: Outcome(0)
-        enrol = self._store.index.enrol(span.user, session, span.entry_seconds)
+            return lambda: Outcome({})
+        most = self._store.config.max_per_user if first else None
+        enrol = self._store.index.enrol(
+            span.user, session, span.entry_seconds, least=span.least, most=most
+        )
         if first and self._store.wire.clustered:
             outcome = self._call(enrol)
             return lambda: outcome
         return self._defer(enrol)
 
-    def _thin(self, span: Span, session: str, entries: int) -> None:
+    def _thin(self, span: Span, others: Mapping[str, bool]) -> None:
         most = self._store.config.max_per_user
-        if most is None or entries <= most or span.user is None:
+        if not others or most is None or span.user is None:
             return
         try:
-            Devices(self._store, self._call_many, span.least).thin(span.user, most, session)
+            Devices(self._store, self._call_many, span.least).thin(span.user, most, others)
         except FAILURES as error:
             log.warning("a user has more than %d sessions for now: %s", most, error)
 
     def _undo(self, sid: str) -> None:
         session = digest_of(sid)
-        error = self._call(self._store.destroy(session, DESTROYED)).error
+        error = self._call(self._store.destroy(session, DESTROYED + new_incarnation())).error
         if error is not None:
             log.warning("session %s, whose id nobody has, could not be removed: %s", session, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, NamedTuple
 
@@ -59,6 +60,7 @@ def set_cookies(response: TestResponse) -> list[str]:
 def add_views(app: Flask, kit: RedisKit) -> None:
     """Add the views."""
     add_simple_views(app)
+    add_counting_views(app, kit)
     add_views_of_other_features(app, kit)
 
 
@@ -136,6 +138,36 @@ def add_simple_views(app: Flask) -> None:
     @app.get("/flashed")
     def flashed() -> str:
         return repr(get_flashed_messages(with_categories=True))
+
+
+def add_counting_views(app: Flask, kit: RedisKit) -> None:
+    """``/count/<how>``: one more, in a session that the request has for itself."""
+
+    def more() -> str:
+        session["n"] = session.get("n", 0) + 1
+        return str(session["n"])
+
+    @app.get("/count/view")
+    @kit.sessions.exclusive(wait=60)
+    def count_in_view() -> str:
+        return more()
+
+    @app.get("/count/block")
+    def count_in_block() -> str:
+        with kit.sessions.exclusive(wait=60):
+            return more()
+
+    @app.get("/count/async-view")
+    @kit.sessions.exclusive(wait=60)
+    async def count_in_async_view() -> str:
+        await asyncio.sleep(0)
+        return more()
+
+    @app.get("/count/async-block")
+    async def count_in_async_block() -> str:
+        async with kit.sessions.exclusive(wait=60):
+            await asyncio.sleep(0)
+            return more()
 
 
 def add_views_of_other_features(app: Flask, kit: RedisKit) -> None:

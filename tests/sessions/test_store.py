@@ -41,7 +41,7 @@ def test_a_session_is_one_hash_under_the_hash_of_its_id(
 ) -> None:
     created = store.wire.send(store.create(SESSION, b"i", 100, {b"a": b"1", b"\0u": b"7"}))
     assert created == (True, None)
-    assert redis_client.keys("*") == [KEY.encode()]
+    assert redis_client.keys("*:session:*") == [KEY.encode()]
     assert redis_client.hgetall(KEY) == {b"\0c": b"i", b"a": b"1", b"\0u": b"7"}
     assert 99 <= redis_client.ttl(KEY) <= 100
     spec = SessionsFeature.keyspace[0]
@@ -104,7 +104,7 @@ def test_saving_where_nothing_is_writes_nothing(
 ) -> None:
     late = store.save(SESSION, b"i", 1000, Changes({b"a": b"2"}, []))
     assert store.wire.send(late) is Saved.GONE
-    assert redis_client.keys("*") == []
+    assert redis_client.keys("*:session:*") == []
 
 
 def test_an_ending_that_is_sent_again_reports_the_same(store: SessionStore) -> None:

@@ -29,21 +29,25 @@ if may_end and redis.call('HGET', KEYS[1], '\0x') == ARGV[TOMBSTONE] then
   return 2
 end
 local stored = redis.call('HMGET', KEYS[1], '\0c', '\0l')
-if not stored[1] or (ARGV[1] ~= '' and stored[1] ~= ARGV[1]) then
-  return 0
-end
+local gone = not stored[1] or (ARGV[1] ~= '' and stored[1] ~= ARGV[1])
 
 if ARGV[TOKEN] ~= '' then
-  if stored[2] == ARGV[TOKEN] then
+  if not gone and stored[2] == ARGV[TOKEN] then
     return 1 -- it was saved and released before, and others may have written since
   end
-  if redis.call('GET', KEYS[2]) ~= ARGV[TOKEN] then
+  local held = redis.call('GET', KEYS[2]) == ARGV[TOKEN]
+  if not held and not gone then
     return -1
   end
-  if ARGV[RELEASE] == '1' then
-    redis.call('HSET', KEYS[1], '\0l', ARGV[TOKEN])
+  if ARGV[RELEASE] == '1' and held then
+    if not gone then
+      redis.call('HSET', KEYS[1], '\0l', ARGV[TOKEN])
+    end
     redis.call('DEL', KEYS[2])
   end
+end
+if gone then
+  return 0
 end
 
 local function apply(command, first, last)
