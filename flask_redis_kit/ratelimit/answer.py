@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from werkzeug.http import parse_accept_header
 
 from flask_redis_kit.core.errors import RedisKitError
 from flask_redis_kit.ratelimit.decision import Decision
+from flask_redis_kit.ratelimit.headers import SOON, distinct_policies, is_shown
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ class RateLimitExceeded(RedisKitError, _Problem, TooManyRequests):
         response: SansIOResponse | None = None,
         *,
         decision: Decision | None = None,
+        policies: tuple[str, ...] = (),
     ) -> None:
-        seconds = result.retry_after if decision is None else decision.retry_after
+        refused = (result,) if decision is None else decision.refused
+        seconds = retry_after(refused)
         self.retry_seconds = whole_seconds(seconds)
         super().__init__(_description(result, self.retry_seconds), response)
         self.retry_after = seconds
@@ -96,8 +99,7 @@ class RateLimitExceeded(RedisKitError, _Problem, TooManyRequests):
         self.decision = decision
         self.limit = result.limit
         self.window = result.window
-        refused = () if decision is None else decision.refused
-        self.policies = tuple(dict.fromkeys(r.policy for r in refused or (result,)))
+        self.policies = policies or tuple(each.policy for each in refused)
 
 
 class _Answered(RateLimitExceeded):
@@ -120,19 +122,35 @@ class RateLimitUnavailable(RedisKitError, _Problem, ServiceUnavailable):
 
 
 def refusal_of(
-    decision: Decision, rules: Mapping[str, Rule]
+    decision: Decision, rules: Mapping[str, Rule], standings: Mapping[str, RateLimitResult]
 ) -> RateLimitExceeded | RateLimitUnavailable:
-    """The exception that answers a decision which admits nobody."""
+    """The exception that answers a decision which admits nobody.
+
+    ``standings``: all limits of the request, by key, which the headers are going to show.
+    """
     if decision.unavailable:
         unknown = tuple(r.policy for r in decision.results if not r.counted and not r.shadow)
         return RateLimitUnavailable(getattr(decision.failure, "retry_after", 1.0), unknown)
     refused = decision.refused
     result = min(refused, key=lambda result: result.tightness)
-    for claim, each in zip(decision.claims, decision.results, strict=True):
-        rule = rules.get(claim.key)
-        if each in refused and rule is not None and rule.response and has_request_context():
-            return _Answered(result, _made(rule.response, decision), decision=decision)
-    return RateLimitExceeded(result, decision=decision)
+    keys = [
+        claim.key
+        for claim, each in zip(decision.claims, decision.results, strict=True)
+        if not each.allowed and not each.shadow
+    ]
+    shown = {key: each for key, each in standings.items() if is_shown(each)}
+    names = dict(zip(shown, distinct_policies(list(shown.values())), strict=True))
+    policies = tuple(names[key] for key in keys if key in names)
+    own = (rules[key].response for key in keys if key in rules and rules[key].response)
+    make = next(own, None) if has_request_context() else None
+    if make is not None:
+        return _Answered(result, _made(make, decision), decision=decision, policies=policies)
+    return RateLimitExceeded(result, decision=decision, policies=policies)
+
+
+def retry_after(refused: Iterable[RateLimitResult]) -> float:
+    """Seconds until a request that these limits refused may be admitted."""
+    return max(SOON if each.kind == "concurrency" else each.retry_after for each in refused)
 
 
 def _made(make: Callable[[Decision], Any], decision: Decision) -> Response:
@@ -141,7 +159,7 @@ def _made(make: Callable[[Decision], Any], decision: Decision) -> Response:
     response = current_app.make_response(value)
     if response.status_code == 200 and not isinstance(value, (tuple, Response)):
         response.status_code = TooManyRequests.code
-    response.headers["Retry-After"] = str(whole_seconds(decision.retry_after))
+    response.headers["Retry-After"] = str(whole_seconds(retry_after(decision.refused)))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -154,10 +172,11 @@ def whole_seconds(seconds: float) -> int:
 def _description(result: RateLimitResult, seconds: int) -> str:
     requests = "request" if result.limit == 1 else "requests"
     if result.kind == "concurrency":
-        allowed = f"At most {result.limit} {requests} at the same time are allowed."
-    else:
-        allowed = f"At most {result.limit} {requests} in {_spoken(result.window)} are allowed."
-    return f"{allowed} Try again in {_spoken(seconds)}."
+        return f"At most {result.limit} {requests} at the same time are allowed. Try again soon."
+    return (
+        f"At most {result.limit} {requests} in {_spoken(result.window)} are allowed. "
+        f"Try again in {_spoken(seconds)}."
+    )
 
 
 def _prefers_html(environ: WSGIEnvironment | None) -> bool:

@@ -14,7 +14,7 @@ from flask_redis_kit.ratelimit.client_address import (
     checked_prefix,
     parsed_proxies,
 )
-from flask_redis_kit.ratelimit.headers import Dialect
+from flask_redis_kit.ratelimit.headers import checked_dialects
 from flask_redis_kit.ratelimit.limits import OnFailure
 from flask_redis_kit.ratelimit.networks import Networks
 from flask_redis_kit.ratelimit.rates import parse_limits
@@ -48,7 +48,7 @@ class RateLimitConfig(FeatureConfig):
     application: str | None = None
     default: str | None = None
     exempt: tuple[str, ...] = ()
-    headers: tuple[Dialect, ...] = ("x", "draft-10")
+    headers: tuple[str, ...] = ("x", "draft-10")
     trusted_proxies: int | tuple[str, ...] = ()
     proxy_header: ProxyHeader = "x-forwarded-for"
     ipv6_prefix: int = V6_PREFIX
@@ -60,11 +60,7 @@ class RateLimitConfig(FeatureConfig):
         _check("EXEMPT", Networks, self.exempt)
         _check("TRUSTED_PROXIES", parsed_proxies, self.trusted_proxies)
         _check("IPV6_PREFIX", checked_prefix, self.ipv6_prefix)
-        if "off" in self.headers and len(self.headers) > 1:
-            raise ConfigError(
-                "REDIS_RATELIMIT_HEADERS: 'off' can't stand beside others.",
-                key="REDIS_RATELIMIT_HEADERS",
-            )
+        _check("HEADERS", checked_dialects, self.headers)
 
 
 def _check(field: str, parse: Callable[[Any], object], value: object) -> None:

@@ -11,6 +11,7 @@ from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.ratelimit.answer import (
     RateLimitExceeded,
     RateLimitUnavailable,
+    retry_after,
     whole_seconds,
 )
 from flask_redis_kit.ratelimit.decision import Decision
@@ -86,13 +87,14 @@ def _renew(gate: Gate, decision: Decision) -> None:
 def _set_headers(gate: Gate, response: Response, ledger: Ledger) -> None:
     """How the limits of this request stand, and of no other: a stored response may have brought
     its own."""
-    fields = limit_headers(ledger.results(), gate.context.config.headers)
+    standings = list(ledger.standings().values())
+    fields = limit_headers(standings, gate.context.config.headers)
     headers = response.headers
     for name in [name for name, _ in headers if name.lower() in NAMES]:
         headers.remove(name)
     for name, value in fields:
         headers.add(name, value)
     refusal = ledger.refusal
-    if refusal is not None and response.status_code == RateLimitExceeded.code:
-        headers["Retry-After"] = str(whole_seconds(refusal.retry_after))
+    if refusal is not None and refusal.refused and response.status_code == 429:
+        headers["Retry-After"] = str(whole_seconds(retry_after(refusal.refused)))
         headers["Cache-Control"] = "no-store"

@@ -18,11 +18,11 @@ from flask_redis_kit.ratelimit.client_address import (
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.exemptions import EXEMPT
 from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, hashed
-from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger
+from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger, standings_of
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.networks import Networks
-from flask_redis_kit.ratelimit.route import Locate, Outside, Route, route_of
+from flask_redis_kit.ratelimit.route import APPLICATION, Locate, Outside, Route, route_of
 from flask_redis_kit.ratelimit.rule import Rule, rule_of
 from flask_redis_kit.ratelimit.telling import tell
 from flask_redis_kit.ratelimit.weight import HeavyLogs
@@ -50,7 +50,7 @@ class Gate:
         self.proxies: Proxies = parsed_proxies(config.trusted_proxies)
         self._networks = Networks(config.exempt)
         self._settings = Outside(
-            rules_of_setting(config.application), rules_of_setting(config.default)
+            rules_of_setting(config.application, APPLICATION), rules_of_setting(config.default)
         )
         self._routes: dict[tuple[str, str], Route] = {}
         self._heavy = HeavyLogs()
@@ -201,7 +201,8 @@ class Gate:
             ledger.add(entry, settled=settled)
         tell(self.context, decision, rules)
         if not decision.allowed:
-            raise refusal_of(decision, rules)
+            standings = standings_of([decision]) if ledger is None else ledger.standings()
+            raise refusal_of(decision, rules, standings) from decision.failure
         return entry
 
     def _claims(self, asks: Iterable[Ask]) -> tuple[list[Claim], dict[str, Rule]]:
@@ -267,6 +268,6 @@ def ledger_of(batch: RequestBatch) -> Ledger:
     return ledger
 
 
-def rules_of_setting(text: str | None) -> tuple[Rule, ...]:
+def rules_of_setting(text: str | None, scope: str = "") -> tuple[Rule, ...]:
     """The rules of ``REDIS_RATELIMIT_APPLICATION`` or ``…_DEFAULT``."""
-    return () if text is None else (rule_of(text),)
+    return () if text is None else (rule_of(text).labelled(scope.removeprefix("@")),)

@@ -69,8 +69,17 @@ class Guard:
         rules: dict[Gate, list[Rule]] = {}
         for locate, rule in self._rules:
             rules.setdefault(locate(), []).append(rule)
-        entries = [(gate, gate.admit(self, own)) for gate, own in rules.items()]
-        return [(gate, entry) for gate, entry in entries if entry is not None]
+        entries: list[tuple[Gate, Entry]] = []
+        try:
+            for gate, own in rules.items():
+                entry = gate.admit(self, own)
+                if entry is not None:
+                    entries.append((gate, entry))
+        except BaseException:
+            for gate, entry in entries:
+                gate.raised(entry)
+            raise
+        return entries
 
 
 def guarded(function: Callable[P, R], rule: Rule, locate: Locate) -> Callable[P, R]:

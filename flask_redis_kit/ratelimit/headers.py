@@ -12,16 +12,19 @@ import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 
-Dialect: TypeAlias = Literal["x", "x-delta", "draft-10", "draft-11", "off"]
+DIALECTS = ("x", "x-delta", "draft-10", "draft-11", "off")
 
 X_LIMIT, X_REMAINING, X_RESET = "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"
 POLICY, STATE = "RateLimit-Policy", "RateLimit"
 NAMES = frozenset(name.lower() for name in (X_LIMIT, X_REMAINING, X_RESET, POLICY, STATE))
+
+SOON = 1.0
+"""Seconds until it is worth asking a concurrency limit again: its leases end when others are done,
+and the end of the first lease is only the latest moment."""
 
 _LARGEST = 999_999_999_999_999
 """The largest Integer of RFC 9651."""
@@ -29,14 +32,14 @@ _UNITS = {"draft-10": ("r", "t"), "draft-11": ("a", "w")}
 
 
 def limit_headers(
-    results: Sequence[RateLimitResult], dialects: Sequence[Dialect]
+    results: Sequence[RateLimitResult], dialects: Sequence[str]
 ) -> list[tuple[str, str]]:
     """The headers that tell how these limits stand. ``Retry-After`` is not among them.
 
     The trio has room for one limit: the tightest. The standard's fields list them all; shadow
     limits appear nowhere.
     """
-    shown = [result for result in results if result.counted and not result.shadow]
+    shown = [result for result in results if is_shown(result)]
     if not shown:
         return []
     headers: list[tuple[str, str]] = []
@@ -46,6 +49,33 @@ def limit_headers(
         elif dialect != "off":
             headers += _trio(shown, delta=dialect == "x-delta")
     return headers
+
+
+def checked_dialects(dialects: Sequence[str]) -> Sequence[str]:
+    """Names of dialects; ``ValueError`` for an unknown one, and for "off" beside others."""
+    for dialect in dialects:
+        if dialect not in DIALECTS:
+            known = ", ".join(map(repr, DIALECTS))
+            raise ValueError(f"{dialect!r} is none of {known}.")
+    if "off" in dialects and len(dialects) > 1:
+        raise ValueError("'off' can't stand beside others.")
+    return dialects
+
+
+def is_shown(result: RateLimitResult) -> bool:
+    """Whether clients are told of a limit."""
+    return result.counted and not result.shadow
+
+
+def distinct_policies(shown: Sequence[RateLimitResult]) -> list[str]:
+    """The names of these limits as clients see them; the second of a name ends in "-2"."""
+    names = [result.policy for result in shown]
+    if len(set(names)) < len(names):
+        names = [
+            name if name not in names[:n] else f"{name}-{names[:n].count(name) + 1}"
+            for n, name in enumerate(names)
+        ]
+    return names
 
 
 def _trio(shown: Sequence[RateLimitResult], *, delta: bool) -> list[tuple[str, str]]:
@@ -67,14 +97,14 @@ def _prominence(result: RateLimitResult) -> tuple[bool, bool, int, float]:
 
 def _standard(shown: Sequence[RateLimitResult], dialect: str) -> list[tuple[str, str]]:
     available, until = _UNITS[dialect]
-    names = _distinct(shown)
+    names = map(structured_string, distinct_policies(shown))
     policies, states = [], []
     for name, result in zip(names, shown, strict=True):
         rate = result.kind == "rate"
         policies.append(_policy(name, result.limit, math.ceil(result.window) if rate else 0))
         state = f"{name};{available}={_left(result)}"
         wait = _wait(result)
-        if wait and (rate or not result.allowed):
+        if wait and rate:
             state += f";{until}={min(wait, _LARGEST)}"
         if dialect == "draft-11" and result.allowed and result.cost != 1:
             state += f";c={result.cost}"
@@ -87,17 +117,6 @@ def _policy(name: str, limit: int, window: int) -> str:
     if window:
         return f"{name};q={limit};w={window}"
     return f'{name};q={limit};qu="concurrent-requests"'
-
-
-def _distinct(shown: Sequence[RateLimitResult]) -> list[str]:
-    """The names of the policies as Strings of RFC 9651; the second of a name ends in "-2"."""
-    names = [result.policy for result in shown]
-    if len(set(names)) < len(names):
-        names = [
-            name if name not in names[:n] else f"{name}-{names[:n].count(name) + 1}"
-            for n, name in enumerate(names)
-        ]
-    return [structured_string(name) for name in names]
 
 
 @lru_cache(maxsize=1024)
@@ -114,6 +133,8 @@ def _left(result: RateLimitResult) -> int:
 
 
 def _seconds_left(result: RateLimitResult) -> float:
+    if result.kind == "concurrency":
+        return SOON
     wait = result.reset_after if result.allowed else result.retry_after
     return wait if math.isfinite(wait) else result.window
 

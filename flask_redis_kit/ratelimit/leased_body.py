@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LeasedBody:
-    """The chunks of a response; ``release`` is called once, when the server closes it.
+    """The chunks of a response; ``release`` is called once, at their end or when it is closed.
 
     Before a lease runs out ``renew`` is called, between two chunks, at most every ``every``
     seconds.
@@ -29,19 +29,25 @@ class LeasedBody:
 
     def __iter__(self) -> Iterator[Any]:
         due = time.monotonic() + self._every
-        for chunk in self._chunks:
-            yield chunk
-            if time.monotonic() >= due:
-                self._renew()
-                due = time.monotonic() + self._every
+        try:
+            for chunk in self._chunks:
+                yield chunk
+                if time.monotonic() >= due:
+                    self._renew()
+                    due = time.monotonic() + self._every
+        finally:
+            self._end()
 
     def close(self) -> None:
         """Close the body below, and release."""
-        release, self._release = self._release, None
         try:
             close = getattr(self._chunks, "close", None)
             if close is not None:
                 close()
         finally:
-            if release is not None:
-                release()
+            self._end()
+
+    def _end(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()

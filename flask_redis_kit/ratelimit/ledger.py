@@ -90,18 +90,16 @@ class Ledger:
         entries, self.open = self.open, []
         return entries
 
-    def results(self) -> list[RateLimitResult]:
-        """How each limit stands that was asked in this request; the latest word of each."""
-        latest: dict[str, RateLimitResult] = {}
-        for decision, _ in self.entries:
-            for claim, result in zip(decision.claims, decision.results, strict=True):
-                latest[claim.key] = result
-        return list(latest.values())
+    def standings(self) -> dict[str, RateLimitResult]:
+        """How each limit stands that was asked in this request, by key; the latest word of each."""
+        return standings_of(entry.decision for entry in self.entries)
 
     @property
     def tightest(self) -> RateLimitResult | None:
-        """The limit that restricts most, if anything was counted."""
-        return tightest_of(self.results())
+        """The enforced limit that restricts most; None if none of them counted."""
+        results = self.standings().values()
+        counted = [result for result in results if result.counted and not result.shadow]
+        return min(counted, key=lambda result: result.tightness, default=None)
 
     @property
     def refusal(self) -> Decision | None:
@@ -110,7 +108,10 @@ class Ledger:
         return next(refusals, None)
 
 
-def tightest_of(results: Iterable[RateLimitResult]) -> RateLimitResult | None:
-    """The enforced limit that restricts most; None if none of them counted."""
-    counted = [result for result in results if result.counted and not result.shadow]
-    return min(counted, key=lambda result: result.tightness, default=None)
+def standings_of(decisions: Iterable[Decision]) -> dict[str, RateLimitResult]:
+    """How each limit of these decisions stands, by key; the latest word of each."""
+    latest: dict[str, RateLimitResult] = {}
+    for decision in decisions:
+        for claim, result in zip(decision.claims, decision.results, strict=True):
+            latest[claim.key] = result
+    return latest

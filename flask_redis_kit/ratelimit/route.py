@@ -54,6 +54,8 @@ def declare(target: Flask | Blueprint, rule: Rule, locate: Locate) -> None:
     """Let a limit of one kit hold for all views of a blueprint, or for an application."""
     declared: list[tuple[Locate, Rule]] = vars(target).setdefault(_DECLARED, [])
     placed = rule.beside([other for of, other in declared if of == locate])
+    if isinstance(target, Flask):
+        placed = placed.labelled(APPLICATION.removeprefix("@"))
     declared.append((locate, placed))
 
 

@@ -155,6 +155,13 @@ class Rule:
         windows = {(limit.window_us, limit.kind) for limit in self.limits}
         return any((limit.window_us, limit.kind) in windows for limit in other.limits)
 
+    def labelled(self, prefix: str) -> Rule:
+        """This rule; policies that nobody named begin with ``prefix``."""
+        if self.named or self.shared is not None or not prefix:
+            return self
+        labelled = (replace(limit, name=f"{prefix} {limit.name}".strip()) for limit in self.limits)
+        return replace(self, limits=tuple(labelled))
+
     def scope(self, route: str) -> str:
         """What it counts together, where ``route`` is the endpoint or function it stands on."""
         return f"{route if self.shared is None else self.shared}{self.place}"
