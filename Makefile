@@ -12,7 +12,8 @@ FEATURES := $(addprefix tests/,cache events queue ratelimit sessions)
 ROUNDS ?= 20
 # how much longer than in `make test` each race of the cache is there
 RACE ?= 10
-TRIALS := tests/chaos tests/cache/test_race.py tests/cache/test_model.py tests/ratelimit/test_exactness.py \
+TRIALS := tests/chaos tests/cache/test_race.py tests/cache/test_model.py \
+	tests/ratelimit/test_exactness.py tests/ratelimit/test_model.py \
 	tests/sessions/test_races.py tests/events/test_races.py tests/events/test_splice.py \
 	tests/queue/test_model.py tests/queue/test_processes.py tests/queue/test_faults.py \
 	tests/core/test_wire.py tests/core/test_embedded.py tests/core/test_embedded_failures.py \

@@ -8,6 +8,7 @@ from flask_redis_kit.ratelimit.exemptions import EXEMPT
 from flask_redis_kit.ratelimit.feature import RateLimitFeature
 from flask_redis_kit.ratelimit.identity import RateLimitKeyError
 from flask_redis_kit.ratelimit.limits import RateLimitResult
+from flask_redis_kit.ratelimit.rate_limiter import RateLimiter
 from flask_redis_kit.ratelimit.route import RateLimitMisplaced
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RateLimitMisplaced",
     "RateLimitResult",
     "RateLimitUnavailable",
+    "RateLimiter",
     "client_ip",
     "concurrency_limit",
     "rate_limit",

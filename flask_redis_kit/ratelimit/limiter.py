@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from flask_redis_kit.core.exchange import Outcome
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.ratelimit.admission import Admitting
-from flask_redis_kit.ratelimit.answer import RateLimitExceeded, RateLimitUnavailable
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.denials import Denials, hold_seconds, question
@@ -20,9 +19,6 @@ from flask_redis_kit.ratelimit.outage import Outage
 from flask_redis_kit.ratelimit.scripts import Held, Standing, clear, new_token, renew
 
 logger = logging.getLogger("flask_redis_kit.ratelimit")
-
-NOTE = "ratelimit"
-"""Under this name a request's batch keeps the decisions made in it."""
 
 
 class Limiter:
@@ -69,23 +65,7 @@ class Limiter:
                 spread = len(self._admitting.groups(claims)) > 1
                 seconds = hold_seconds(decision, spread=spread)
                 self.denials.add(asked, decision, seconds, since=since, resets=resets)
-        if decision.counted:
-            self._note(decision)
         return decision
-
-    def check(self, claims: Sequence[Claim]) -> RateLimitResult:
-        """``acquire``, and raise ``RateLimitExceeded`` or ``RateLimitUnavailable`` if refused.
-
-        Returns the tightest result.
-        """
-        decision = self.acquire(claims)
-        if decision.unavailable:
-            raise RateLimitUnavailable(
-                getattr(decision.failure, "retry_after", 1.0)
-            ) from decision.failure
-        if not decision.allowed:
-            raise RateLimitExceeded(decision.tightest)
-        return decision.tightest
 
     def peek(self, claims: Sequence[Claim]) -> Decision:
         """How these limits stand for their costs, counting nothing. One round trip."""
@@ -134,21 +114,6 @@ class Limiter:
         renewed = [self._outage.local.renew(claim, token, now) for claim in local]
         outcomes = self.context.send_many([renew(c, token) for c in leases if c.key in held])
         return all(renewed + [outcome.result() for outcome in outcomes])
-
-    def decisions(self) -> tuple[Decision, ...]:
-        """What was decided in the current request so far."""
-        batch = self.context.batch()
-        return () if batch is None else tuple(batch.notes.get(NOTE, ()))
-
-    def current(self) -> RateLimitResult | None:
-        """The tightest result of the current request, or None if nothing was counted in it."""
-        results = [decision.tightest for decision in self.decisions()]
-        return min(results, key=lambda result: result.tightness, default=None)
-
-    def _note(self, decision: Decision) -> None:
-        batch = self.context.batch()
-        if batch is not None:
-            batch.notes.setdefault(NOTE, []).append(decision)
 
     def _asked(self, claims: tuple[Claim, ...], *, counting: bool = True) -> Decision:
         token = new_token() if counting else ""

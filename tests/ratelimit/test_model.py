@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +28,6 @@ WINDOWS = {
 }
 LEASE = 50 * SECOND
 LEASES = "{log}:leases"
-
-EXAMPLES = int(os.environ.get("ROUNDS", "1")) * 400
 
 pytestmark = pytest.mark.standalone(reason="the clock is a key that the scripts don't declare")
 
@@ -224,7 +221,7 @@ def live(wire: Wire, client: redis.Redis, steps: list[tuple[Any, ...]]) -> Life:
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=400,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
