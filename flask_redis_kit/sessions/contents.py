@@ -278,11 +278,11 @@ class Contents:
 
     def _permanent_now(self) -> bool:
         if self.loaded_now.incarnation is None and PERMANENT not in self.fields.names():
-            return self._config.permanent
+            return self._config.starts_permanent
         return bool(self.fields.get(PERMANENT))
 
     def _permanent_by_default(self) -> None:
-        if self._config.permanent and PERMANENT not in self.fields.names():
+        if self._config.starts_permanent and PERMANENT not in self.fields.names():
             self.fields[PERMANENT] = True
 
     def _wrote(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any, ClassVar
 
 from flask import Flask
@@ -13,13 +13,13 @@ from flask_redis_kit.core.durability import eviction_warnings, persistence_warni
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
-from flask_redis_kit.core.views import current_context
+from flask_redis_kit.core.session_watch import current_session
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.cookie import CookieSettings
 from flask_redis_kit.sessions.devices import Devices, SessionInfo
 from flask_redis_kit.sessions.exclusive import Exclusive
 from flask_redis_kit.sessions.ids import digest_of
-from flask_redis_kit.sessions.legacy import LegacyStore
+from flask_redis_kit.sessions.legacy import LegacyStore, place_of
 from flask_redis_kit.sessions.moving import Moving
 from flask_redis_kit.sessions.session import RedisSession
 from flask_redis_kit.sessions.store import SessionStore
@@ -68,6 +68,8 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         config = context.config
         store = SessionStore(context.wire, context.keys, context.codec, config, context.counters)
         if config.moves:
+            for warning in _elsewhere(context):
+                log.warning("%s", warning)
             legacy = LegacyStore(config.key_prefix, config.serialization_format)
             store.predecessor = Moving(store, legacy)
         return store
@@ -76,10 +78,9 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         def give_back(error: BaseException | None) -> None:
             # the error goes on to the server, so nothing was saved; a copied context, which ends
             # while its request goes on, has none
-            if error is not None and current_context() is not None:
-                session = flask_session._get_current_object()  # type: ignore[attr-defined]
-                if isinstance(session, RedisSession) and session.saving is not None:
-                    session.saving.unlock()
+            session = None if error is None else current_session()
+            if isinstance(session, RedisSession) and session.saving is not None:
+                session.saving.unlock()
 
         app.teardown_request(give_back)
 
@@ -89,6 +90,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         for setting, cure in self._cookie_errors(context):
             yield f"{setting}: browsers drop such a cookie. Cure: {cure}."
         yield from _cookie_settings(context.app).warnings()
+        yield from _elsewhere(context)
         yield from eviction_warnings(
             context.wire,
             "who is logged in can be logged out at any time",
@@ -153,6 +155,19 @@ def _is_ours(context: Context[SessionsConfig]) -> bool:
     return ours is not None and bool(ours(context.kit_name))
 
 
+def _elsewhere(context: Context[SessionsConfig]) -> Iterator[str]:
+    """Flask-Session's sessions that lie on another server would not be found."""
+    theirs = place_of(context.config.redis) if context.config.moves else None
+    ours = context.wire.connector.address
+    local = ("localhost:", "127.0.0.1:")
+    if theirs is None or theirs.replace(*local) == ours.replace(*local):
+        return
+    yield (
+        f"SESSION_REDIS is at {theirs}, the kit's sessions are at {ours}: what Flask-Session has "
+        "stored is not found, and everybody is logged out. Set REDIS_SESSIONS_URL to its server."
+    )
+
+
 def _cookie_settings(app: Flask) -> CookieSettings:
     """The cookie's settings as Flask reads them, which may be set after ``init_app``."""
     interface = app.session_interface
@@ -173,9 +188,7 @@ def _current() -> RedisSession:
 
 def _current_handle() -> str | None:
     """The hashed id of the current request's session, if it has one that is stored."""
-    if current_context() is None:
-        return None
-    session = flask_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    session = current_session()
     if not isinstance(session, RedisSession) or session.is_new:
         return None
     origin = session.contents.origin

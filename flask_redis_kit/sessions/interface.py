@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.sansio.http import parse_cookie
 
@@ -18,6 +18,7 @@ from flask_redis_kit.sessions.ids import is_id
 from flask_redis_kit.sessions.record import Device
 from flask_redis_kit.sessions.saving import Saving
 from flask_redis_kit.sessions.session import RedisSession
+from flask_redis_kit.sessions.signer import IdSigner
 from flask_redis_kit.sessions.source import Source
 from flask_redis_kit.sessions.store import SessionStore
 
@@ -50,22 +51,31 @@ class RedisSessionInterface(SessionInterface):
         """Whether that kit leaves the last trip of a request to ``save_session``."""
         return kit_name == self._kit.name
 
-    def open_session(self, app: Flask, request: Request) -> RedisSession:
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
         """The session of a request, not loaded yet. No round trip."""
+        stock = self._stock(app)
+        if stock is not None:
+            found: SessionMixin = stock.open_session(app, request)
+            return found
+        return self._open(app, request)
+
+    def _open(self, app: Flask, request: Request) -> RedisSession:
         feature = self._kit.sessions
         store: SessionStore = feature.state().engine(feature)
         config = store.config
         if not config.enabled:
             return RedisSession(Contents(store.codec, config=config))
         batch = open_batch(request, self._kit.name, app)
-        sid = _cookie(request, self.get_cookie_name(app))
+        cookie = sid = _cookie(request, self.get_cookie_name(app))
+        if config.use_signer and cookie:
+            sid = IdSigner(app.secret_key, config.fallbacks).unsigned(cookie)
         source = None
         if is_id(sid):
             source = Source(store, batch, sid)
             contents = Contents(store.codec, sid, source.load, source.unreadable, config)
         else:
             contents = Contents(store.codec, config=config)
-            if sid:
+            if cookie:
                 store.rejected(None, "malformed")
 
         def lifetime() -> float:
@@ -81,6 +91,13 @@ class RedisSessionInterface(SessionInterface):
 
         Raises what the server raised for a change that was not stored.
         """
+        stock = self._stock(app)
+        if stock is not None:
+            try:
+                stock.save_session(app, session, response)
+            finally:
+                open_batch(request, self._kit.name, app).finish()
+            return
         accessed = session.accessed
         if isinstance(session, RedisSession) and session.saving is not None:
             decision = session.saving.run()
@@ -110,9 +127,10 @@ class RedisSessionInterface(SessionInterface):
         name = self.get_cookie_name(app)
         if decision is Cookie.SET:
             expires = self.get_expiration_time(app, session)
-            response.set_cookie(
-                name, session.contents.sid, expires=expires, **self._attributes(app)
-            )
+            value, config = session.contents.sid, self._kit.sessions.context().config
+            if config.use_signer:
+                value = IdSigner(app.secret_key, config.fallbacks).signed(value)
+            response.set_cookie(name, value, expires=expires, **self._attributes(app))
             return True
         if decision is Cookie.DELETE and name in request.cookies:
             response.delete_cookie(name, **self._attributes(app))
@@ -121,7 +139,23 @@ class RedisSessionInterface(SessionInterface):
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """The same as ``kit.sessions.regenerate(session)``; Flask-Session has it here."""
-        self._kit.sessions.regenerate(session)
+        stock = self._stock(current_app._get_current_object())  # type: ignore[attr-defined]
+        if stock is not None:
+            stock.regenerate(session)
+        else:
+            self._kit.sessions.regenerate(session)
+
+    def _stock(self, app: Flask) -> Any:
+        """Flask-Session's interface, if ``SESSION_BACKEND`` says so, else None."""
+        feature = self._kit.sessions
+        store: SessionStore = feature.state().engine(feature)
+        if store.config.backend != "flask-session" or not store.config.enabled:
+            return None
+        if store.stock is None:
+            from flask_redis_kit.sessions.stock import stock_interface  # noqa: PLC0415  # 5 ms
+
+            store.stock = stock_interface(app, store.wire, store.config)
+        return store.stock
 
     def _attributes(self, app: Flask) -> dict[str, Any]:
         """A cookie is deleted only by one with the same attributes, so both come from here."""

@@ -6,7 +6,6 @@ read: loading one runs whatever is in it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -16,30 +15,23 @@ from redis.exceptions import ResponseError
 from flask_redis_kit.core.exchange import Exchange, Outcome, Reply
 
 FEATURE = "sessions"
-GRACE = 600
-"""How long, in seconds, a converted session stays for workers that still run Flask-Session."""
-
 Format = Literal["msgpack", "json"]
-_ID = re.compile(r"[A-Za-z0-9_-]{22,128}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Legacy(NamedTuple):
-    """A session of Flask-Session; ``seconds`` is what is left of its time, None: no limit."""
+    """A session of Flask-Session.
+
+    ``stored``   the bytes, as they lie there.
+    ``seconds``  what is left of its time; None: no limit.
+    """
 
     fields: Mapping[str, Any]
+    stored: bytes
     seconds: float | None
 
 
 class Unreadable(ValueError):
     """What lies there is no session that we can read."""
-
-
-def is_legacy_id(text: str) -> bool:
-    """Whether a cookie can be an id of Flask-Session: of any length it was set to, or a UUID.
-
-    It holds no colon, so that no other key of the server can be reached by it.
-    """
-    return _ID.fullmatch(text) is not None
 
 
 class _Reading(Exchange[Legacy | None]):
@@ -74,7 +66,7 @@ class LegacyStore:
             if not replies[0]:
                 return None
             seconds = None if replies[1] < 0 else replies[1] / 1000
-            return Legacy(self.decoded(replies[0]), seconds)
+            return Legacy(self.decoded(replies[0]), replies[0], seconds)
 
         return _Reading(FEATURE, key, (("GET", key), ("PTTL", key)), parse, read_only=True)
 
@@ -89,7 +81,7 @@ class LegacyStore:
                 return {str(name): value for name, value in found.items()}
         raise Unreadable(f"{len(stored)} bytes that are neither msgpack nor JSON of a mapping")
 
-    def retire(self, sid: str, seconds: int = GRACE) -> Exchange[bool]:
+    def retire(self, sid: str, seconds: int) -> Exchange[bool]:
         """Let a converted session end soon: old workers find it until then. Idempotent.
 
         False: it had less time left, or was gone.
@@ -106,6 +98,15 @@ class LegacyStore:
     def key(self, sid: str) -> str:
         """Where Flask-Session keeps the session with this id (not the hashed one)."""
         return self.prefix + sid
+
+
+def place_of(client: object) -> str | None:
+    """Where a redis-py client of Flask-Session's connects to; None if it doesn't tell."""
+    pool = getattr(client, "connection_pool", None)
+    kwargs = getattr(pool, "connection_kwargs", None)
+    if not isinstance(kwargs, dict) or "host" not in kwargs:
+        return None
+    return f"{kwargs['host']}:{kwargs.get('port', 6379)}/{kwargs.get('db') or 0}"
 
 
 def _yes(replies: list[Reply]) -> bool:

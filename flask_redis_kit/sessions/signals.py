@@ -13,6 +13,9 @@ _signals = Namespace()
 session_created = _signals.signal("redis-kit-session-created")
 """A new session was stored. ``user``: whose it is as text, or None."""
 
+session_adopted = _signals.signal("redis-kit-session-adopted")
+"""A session of Flask-Session became one of the kit's. ``user``."""
+
 session_rotated = _signals.signal("redis-kit-session-rotated")
 """A session got another id: a login, ``regenerate()``, or its id was old. ``previous``: the hash of
 the old one; ``user``."""

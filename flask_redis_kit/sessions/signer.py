@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from itsdangerous import BadSignature, Signer
 
@@ -19,16 +19,12 @@ class IdSigner:
     A signature adds nothing to the safety of a random id of 256 bits: this is for moving.
     """
 
-    def __init__(self, secret_key: str | bytes | None, fallbacks: Sequence[str | bytes]) -> None:
+    def __init__(self, secret_key: str | bytes | None, fallbacks: Any = None) -> None:
         if not secret_key:
             raise ConfigError("SESSION_USE_SIGNER needs a SECRET_KEY.", key="SECRET_KEY")
-        if isinstance(fallbacks, str | bytes):
-            raise ConfigError(
-                "SECRET_KEY_FALLBACKS must be a list: of a string each letter would be a key.",
-                key="SECRET_KEY_FALLBACKS",
-            )
         # the last one signs, all verify
-        keys = [key.encode() if isinstance(key, str) else key for key in (*fallbacks, secret_key)]
+        given = (*(fallbacks or ()), secret_key)
+        keys = [key.encode() if isinstance(key, str) else key for key in given]
         self._signer = Signer(keys, salt=_SALT, key_derivation="hmac")
 
     def signed(self, sid: str) -> str:

@@ -7,13 +7,13 @@ is a field of the hash; those that begin with NUL are ours, see ``record.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.counters import FeatureCounters
-from flask_redis_kit.core.exchange import Exchange, Reply
+from flask_redis_kit.core.exchange import Exchange, Outcome, Reply
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.script import Script
 from flask_redis_kit.core.wire import Wire
@@ -59,6 +59,25 @@ class Lock(NamedTuple):
     release: bool
 
 
+class Predecessor(Protocol):
+    """What kept the sessions before the kit, and may have some still; see ``moving.py``."""
+
+    def load(self, sid: str) -> Exchange[Any]:
+        """Read what it has under an id."""
+
+    def settle(
+        self,
+        send: Callable[[Sequence[Exchange[Any]]], list[Outcome[Any]]],
+        sid: str,
+        found: Loaded,
+        outcome: Outcome[Any],
+    ) -> Loaded:
+        """What a session is, by what both have of it."""
+
+    def forget(self, sid: str) -> Exchange[bool]:
+        """Remove what it has under an id."""
+
+
 class SessionStore(Witness):
     """The sessions of one application: the exchanges that load and change them. Thread-safe."""
 
@@ -75,6 +94,13 @@ class SessionStore(Witness):
         self.codec = codec
         self.config = SessionsConfig() if config is None else config
         self.index = UserIndex(keys)
+        self.predecessor: Predecessor | None = None
+        self.stock: Any = None
+        """Flask-Session's interface, where it is used in place of ours."""
+        self.grace = GRACE
+        """How long tombstones stay, in seconds."""
+        if self.config.moves:  # what it has under the id must not come back
+            self.grace = max(GRACE, whole(self.config.legacy_grace))
         self._keys = keys
 
     def report(self) -> Exchange[None] | None:
@@ -127,7 +153,7 @@ class SessionStore(Witness):
         changed, removed = changes
         token, release = ("", 0) if lock is None else (lock.token, int(lock.release))
         flat = [part for pair in changed.items() for part in pair]
-        head = (incarnation, whole(seconds), token, release, tombstone, GRACE, PERMANENT)
+        head = (incarnation, whole(seconds), token, release, tombstone, self.grace, PERMANENT)
         keys = [key] if lock is None else [key, self._lock_key(session)]
         call = SAVE.call(keys, [*head, len(changed), *flat, *removed])
         return Exchange(FEATURE, key, (call,), _saved, idempotent=True, deferrable=True)
@@ -146,7 +172,7 @@ class SessionStore(Witness):
         """
         key = self._key(session)
         owner = b"" if user is None else record.user_text(user)
-        call = DESTROY.call([key], [GRACE, tombstone, owner, int(replaced)])
+        call = DESTROY.call([key], [self.grace, tombstone, owner, int(replaced)])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
 
     def lock(self, session: str, token: str, seconds: float) -> Exchange[float]:

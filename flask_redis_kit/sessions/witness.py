@@ -41,6 +41,10 @@ class Witness:
         """A session is new."""
         self._tell(signals.session_created, "created", session=session, user=user)
 
+    def adopted(self, session: str, user: str | None) -> None:
+        """A session of Flask-Session is one of ours now."""
+        self._tell(signals.session_adopted, "adopted", session=session, user=user)
+
     def rotated(self, session: str, previous: str, user: str | None) -> None:
         """A session goes on under another id."""
         self._tell(

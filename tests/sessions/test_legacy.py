@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from flask_redis_kit import ConfigError, RedisKit
 from flask_redis_kit.core.wire import Wire
-from flask_redis_kit.sessions.legacy import LegacyStore, Unreadable, is_legacy_id
+from flask_redis_kit.sessions.ids import is_id
+from flask_redis_kit.sessions.legacy import LegacyStore, Unreadable
 from flask_redis_kit.sessions.signer import IdSigner
 from tests.harness.topologies import client_of
 
@@ -65,7 +66,7 @@ def test_what_flask_session_wrote_is_read(
     wire: Wire, redis_url: str, form: str, read_as: Any
 ) -> None:
     sid = written_by_flask_session(redis_url, SESSION_SERIALIZATION_FORMAT=form)
-    assert is_legacy_id(sid)
+    assert is_id(sid)
     found = wire.send(LegacyStore("session:", read_as).load(sid))
     assert found is not None
     assert found.fields == {"_permanent": True, **FIELDS}
@@ -88,21 +89,19 @@ def test_a_cookie_that_nobody_signed_is_no_id(cookie: str) -> None:
     assert IdSigner("secret", []).unsigned(cookie) == ""
 
 
-def test_a_signer_needs_keys_not_letters() -> None:
+def test_a_signer_needs_a_key() -> None:
     with pytest.raises(ConfigError, match="SECRET_KEY"):
         IdSigner(None, [])
-    with pytest.raises(ConfigError, match="must be a list"):
-        IdSigner("secret", "fallback")
 
 
-@pytest.mark.parametrize("sid", ["a" * 22, "A-_9" * 32, str(uuid.uuid4())])
+@pytest.mark.parametrize("sid", ["a" * 22, "A-_9" * 21, str(uuid.UUID(int=7))])
 def test_ids_of_other_lengths_are_accepted(sid: str) -> None:
-    assert is_legacy_id(sid)
+    assert is_id(sid)
 
 
 @pytest.mark.parametrize("sid", ["", "a" * 21, "a" * 129, "a:b" * 10, "a" * 22 + "\n", "ä" * 30])
 def test_what_can_be_no_id_is_refused(sid: str) -> None:
-    assert not is_legacy_id(sid)
+    assert not is_id(sid)
 
 
 def test_what_is_no_session_is_unreadable(wire: Wire, redis_client: redis.Redis) -> None:
@@ -131,8 +130,8 @@ def test_a_retired_session_ends_soon_and_never_later_than_before(
     store = LegacyStore("session:", "msgpack")
     for sid, lasts, expected in (("a" * 43, 1000, 600), ("b" * 43, 100, 100), ("c" * 43, 0, 600)):
         redis_client.set(store.key(sid), b"\x80", ex=lasts or None)
-        assert wire.send(store.retire(sid)) is (expected == 600)
-        assert wire.send(store.retire(sid)) is False
+        assert wire.send(store.retire(sid, 600)) is (expected == 600)
+        assert wire.send(store.retire(sid, 600)) is False
         assert expected - 5 <= redis_client.ttl(store.key(sid)) <= expected
         assert wire.send(store.remove(sid)) is True
         assert wire.send(store.remove(sid)) is False

@@ -1,0 +1,332 @@
+"""Nobody is logged out by the move from Flask-Session, also while old workers still run."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+
+from flask_redis_kit import ConfigError
+from flask_redis_kit.sessions import signals
+from flask_redis_kit.sessions.ids import digest_of
+from tests.harness.proxy import Proxy
+from tests.sessions.peer import Browser, new_worker, old_worker
+from tests.sessions.shop import Shop
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.standalone("Flask-Session takes no client of a Cluster")
+
+Old = Callable[..., Flask]
+New = Callable[..., Shop]
+
+
+@pytest.fixture
+def old(redis_url: str) -> Iterator[Old]:
+    clients: list[redis.Redis] = []
+
+    def make(**config: Any) -> Flask:
+        app, client = old_worker(redis_url, **config)
+        clients.append(client)
+        return app
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def new(redis_url: str) -> Iterator[New]:
+    shops: list[Shop] = []
+
+    def make(url: str = redis_url, **config: Any) -> Shop:
+        shops.append(new_worker(url, **config))
+        return shops[-1]
+
+    yield make
+    for shop in shops:
+        with shop.app.app_context():
+            shop.kit.close()
+
+
+def everything(app: Flask, browser: Browser) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(browser.get(app, "/all"))
+    found.pop("_permanent", None)
+    return found
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"SESSION_SERIALIZATION_FORMAT": "json"},
+        {"SESSION_USE_SIGNER": True},
+        {"SESSION_ID_LENGTH": 16},
+        {"SESSION_KEY_PREFIX": "shop:sess:"},
+        {"SESSION_COOKIE_NAME": "session", "SESSION_PERMANENT": False},
+    ],
+)
+def test_who_was_logged_in_stays_logged_in(old: Old, new: New, config: dict[str, Any]) -> None:
+    browser, before, after = Browser(), old(**config), new(**config)
+    browser.get(before, "/login/7")
+    browser.get(before, "/set/theme/dark")
+    cookie = browser.cookie
+    assert everything(after.app, browser) == {"user_id": "7", "theme": "dark"}
+    assert browser.cookie == cookie
+    browser.get(after.app, "/set/theme/light")
+    assert everything(after.app, browser) == {"user_id": "7", "theme": "light"}
+    with after.app.app_context():
+        (info,) = after.kit.sessions.list("7")
+        sid = cookie.partition(".")[0]
+        assert info.handle == digest_of(sid)
+
+
+def test_the_format_may_have_been_changed_in_between(old: Old, new: New) -> None:
+    browser = Browser()
+    browser.get(old(SESSION_SERIALIZATION_FORMAT="json"), "/login/7")
+    assert everything(new().app, browser) == {"user_id": "7"}
+
+
+def test_a_signature_with_an_older_key_is_accepted_and_replaced_at_the_next_login(
+    old: Old, new: New
+) -> None:
+    browser = Browser()
+    browser.get(old(SESSION_USE_SIGNER=True), "/login/7")
+    after = new(SESSION_USE_SIGNER=True, SECRET_KEY_FALLBACKS=["secret"])
+    after.app.secret_key = "another"
+    assert everything(after.app, browser) == {"user_id": "7"}
+    browser.get(after.app, "/login/8")
+    only_new = new(SESSION_USE_SIGNER=True)
+    only_new.app.secret_key = "another"
+    assert everything(only_new.app, browser) == {"user_id": "8"}
+
+
+def test_keys_given_as_one_string_are_refused(new: New) -> None:
+    with pytest.raises(ConfigError, match="SECRET_KEY_FALLBACKS must be a list"):
+        new(SESSION_USE_SIGNER=True, SECRET_KEY_FALLBACKS="secret")
+
+
+def test_a_session_moves_once_and_without_an_own_look_afterwards(
+    old: Old, new: New, proxy: Proxy
+) -> None:
+    browser = Browser()
+    browser.get(old(), "/set/a/1")
+    after = new(proxy.url)
+    with proxy.counting() as moving:
+        browser.get(after.app, "/get/a")
+    assert moving.trips <= 4  # two, and two where the scripts are unknown
+    with proxy.counting() as count:
+        assert browser.get(after.app, "/get/a") == "1"
+    assert count.trips == 1
+    with proxy.counting() as count:
+        browser.get(after.app, "/untouched")
+    assert count.trips == 0
+
+
+def test_what_flask_session_has_stays_for_a_while(
+    old: Old, new: New, redis_client: redis.Redis
+) -> None:
+    browser, before, after = Browser(), old(), new(SESSION_LEGACY_GRACE=300)
+    browser.get(before, "/login/7")
+    browser.get(after.app, "/all")
+    assert 0 < redis_client.ttl(f"session:{browser.cookie}") <= 300
+    assert everything(before, browser) == {"user_id": "7"}
+    assert redis_client.ttl(f"session:{browser.cookie}") > 300  # it stores what it has read
+    assert everything(after.app, browser) == {"user_id": "7"}
+    assert redis_client.ttl(f"session:{browser.cookie}") <= 300
+
+
+def test_what_old_workers_write_meanwhile_is_taken_over(old: Old, new: New) -> None:
+    browser, before, after = Browser(), old(), new()
+    for key in "abc":
+        browser.get(before, f"/set/{key}/old")
+    browser.get(after.app, "/set/b/new")
+    browser.get(after.app, "/set/mine/new")
+    browser.get(before, "/set/c/newest")
+    browser.get(before, "/pop/a")
+    browser.get(before, "/set/d/another")
+    expected = {"b": "new", "c": "newest", "d": "another", "mine": "new"}
+    assert everything(after.app, browser) == expected
+    browser.get(after.app, "/set/c/mine")
+    assert everything(after.app, browser) == expected | {"c": "mine"}
+
+
+def test_a_login_at_an_old_worker_counts_at_the_new_ones(old: Old, new: New) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/set/cart/full")
+    browser.get(after.app, "/all")
+    browser.get(before, "/login/7")
+    assert everything(after.app, browser) == {"cart": "full", "user_id": "7"}
+    with after.app.app_context():
+        assert len(after.kit.sessions.list("7")) == 1
+
+
+def test_a_logout_at_an_old_worker_counts_at_the_new_ones(old: Old, new: New) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/login/7")
+    browser.get(after.app, "/all")
+    cookie = browser.cookie
+    browser.get(before, "/pop/user_id")
+    browser.cookie = cookie
+    assert everything(after.app, browser) == {}
+    assert everything(after.app, browser) == {}
+    with after.app.app_context():
+        assert after.kit.sessions.list("7") == []
+
+
+@pytest.mark.parametrize("way", ["/clear", "/read-and-clear", "/pop/user_id"])
+def test_a_logout_is_one_for_old_workers_too(
+    old: Old, new: New, redis_client: redis.Redis, way: str
+) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/login/7")
+    browser.get(after.app, "/all")
+    cookie = browser.cookie
+    browser.get(after.app, way)
+    assert not redis_client.exists(f"session:{cookie}")
+    browser.cookie = cookie
+    assert everything(before, browser) == {}
+
+
+def test_who_logs_out_without_a_look_before_is_logged_out(
+    old: Old, new: New, redis_client: redis.Redis
+) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/login/7")
+    cookie = browser.cookie
+    browser.get(after.app, "/clear")
+    assert browser.cookie == ""
+    assert not redis_client.exists(f"session:{cookie}")
+    browser.cookie = cookie
+    assert everything(after.app, browser) == {}
+
+
+def test_an_old_worker_that_was_slow_brings_no_logout_back(
+    old: Old, new: New, redis_client: redis.Redis
+) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/login/7")
+    browser.get(after.app, "/all")
+    cookie = browser.cookie
+    stored: Any = redis_client.get(f"session:{cookie}")
+    browser.get(after.app, "/clear")
+    redis_client.set(f"session:{cookie}", stored, ex=31 * 86400)  # what the slow one does
+    browser.cookie = cookie
+    assert everything(after.app, browser) == {}
+    assert not redis_client.exists(f"session:{cookie}")
+    key = after.key(cookie)
+    assert 500 < redis_client.ttl(key) <= 600  # the tombstone outlives what might be left
+
+
+def test_a_login_at_a_new_worker_ends_the_old_id_everywhere(
+    old: Old, new: New, redis_client: redis.Redis
+) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/set/cart/full")
+    cookie = browser.cookie
+    browser.get(after.app, "/login/7")
+    assert browser.cookie != cookie
+    assert everything(after.app, browser) == {"cart": "full", "user_id": "7"}
+    assert not redis_client.exists(f"session:{cookie}")
+
+
+def test_sixteen_requests_at_once_move_a_session_once(old: Old, new: New) -> None:
+    after = new()
+    adopted: list[str] = []
+
+    def hear(_: object, session: str, **__: object) -> None:
+        adopted.append(session)
+
+    with signals.session_adopted.connected_to(hear):
+        for _ in range(10):
+            browser, barrier, seen = Browser(), threading.Barrier(16), list[str]()
+            browser.get(old(), "/login/7")
+            adopted.clear()
+
+            def ask(cookie: str = browser.cookie, seen: Any = seen, barrier: Any = barrier) -> None:
+                one = Browser()
+                one.cookie = cookie
+                barrier.wait()
+                seen.append(one.get(after.app, "/get/user_id"))
+
+            threads = [threading.Thread(target=ask) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert seen == ["7"] * 16
+            assert adopted == [digest_of(browser.cookie)]
+
+
+def test_what_is_unreadable_is_no_session_and_no_error(new: New, redis_client: redis.Redis) -> None:
+    after = new()
+    browser = Browser()
+    for n, stored in enumerate((b"\xff\xfe", b"\x80\x04}.", b"[1]")):
+        browser.cookie = f"{n}" * 43
+        redis_client.set(f"session:{browser.cookie}", stored, ex=60)
+        assert everything(after.app, browser) == {}
+    redis_client.sadd("session:" + "s" * 43, "x")
+    browser.cookie = "s" * 43
+    assert everything(after.app, browser) == {}
+
+
+def test_a_cookie_cannot_reach_the_kits_own_keys(new: New, redis_client: redis.Redis) -> None:
+    after = new(SESSION_KEY_PREFIX="")
+    other = "another:program:s:value"
+    redis_client.set(other, b"\x81\xa7user_id\xa17", ex=60)
+    browser = Browser()
+    browser.cookie = other
+    assert everything(after.app, browser) == {}
+
+
+def test_a_server_that_is_away_is_no_logout(old: Old, new: New, proxy: Proxy) -> None:
+    browser, after = Browser(), new(proxy.url, REDIS_SOCKET_TIMEOUT=0.2)
+    browser.get(old(), "/login/7")
+    proxy.cut()
+    proxy.refuse()
+    client = after.visitor(browser.cookie)
+    assert client.get("/get/user_id").status_code == 503
+    proxy.restore()
+
+    def answer() -> tuple[int, str]:
+        response = client.get("/get/user_id")
+        return response.status_code, response.text
+
+    wait_until(lambda: answer() == (200, "7"))
+
+
+def test_without_flask_sessions_setting_nothing_is_looked_for(
+    old: Old, new: New, proxy: Proxy
+) -> None:
+    browser = Browser()
+    browser.get(old(), "/login/7")
+    for config in ({"SESSION_TYPE": None}, {"SESSION_LEGACY": False}):
+        after = new(proxy.url, **config)
+        with proxy.counting() as count:
+            assert everything(after.app, browser) == {}
+        assert [command[0] for command in count.commands] == [b"HGETALL", b"PTTL"]
+
+
+def test_a_setting_that_can_not_be_right_is_refused(new: New) -> None:
+    with pytest.raises(ConfigError, match="SESSION_SERIALIZATION_FORMAT"):
+        new(SESSION_SERIALIZATION_FORMAT="pickle")
+    with pytest.raises(ConfigError, match="SESSION_LEGACY_GRACE"):
+        new(SESSION_LEGACY_GRACE=0)
+    with pytest.raises(ConfigError, match="SESSION_BACKEND"):
+        new(SESSION_BACKEND="memcached")
+
+
+def test_sessions_on_another_server_are_warned_of(
+    new: New, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    for url, expected in ((proxy.url, 0), (proxy.url.replace("/0", "/1"), 1)):
+        caplog.clear()
+        with redis.Redis.from_url(url) as client:
+            shop = new(proxy.url, SESSION_REDIS=client)
+            shop.visitor().get("/untouched")
+        said = [record for record in caplog.records if "SESSION_REDIS" in record.getMessage()]
+        assert len(said) == expected
