@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import redis
 from flask import Flask, jsonify
 
 from flask_redis_kit import RedisKit
@@ -32,6 +33,7 @@ class Ours:
         self._kit = kit = RedisKit(app, features=("cache",))
         self._cache = kit.cache
         self._compute = compute
+        self._url = settings.url
 
         @kit.cache.cache_result(key_prefix="race", tags=["item:{item}", "all"])
         def number(item: int) -> Numbers:
@@ -71,6 +73,7 @@ class Ours:
             "url": lambda item: self._cache.invalidate_url(f"/items/{item}"),
             "endpoint": lambda item: self._cache.invalidate_endpoint("page", item=item),
             "transaction": self._transaction,
+            "on all replicas": self._on_all_replicas,
         }
 
     def read(self, way: str, item: int) -> Numbers:
@@ -78,10 +81,9 @@ class Ours:
 
     def invalidate(self, how: str, item: int) -> bool:
         try:
-            self._invalidators[how](item)
-        except InvalidationError:
+            return self._invalidators[how](item) is not False
+        except (InvalidationError, redis.RedisError):
             return False
-        return True
 
     def _by_hand(self, item: int) -> Numbers:
         value: Numbers | None = self._cache.get(f"item {item}")
@@ -112,6 +114,18 @@ class Ours:
         if noise and random.random() < 0.2:
             self._cache.invalidate_tags(f"item:{item}", *noise, soft=True)
         self._cache.invalidate_tags(f"item:{item}", *noise)
+
+    def _on_all_replicas(self, item: int) -> bool:
+        """Whether both replicas of the master that has it now have acknowledged it."""
+        mark = secrets.token_hex(8)
+        self._cache.invalidate_tags(f"item:{item}", mark)
+        with client_of(self._url, socket_timeout=2) as master:
+            trip = master.pipeline(transaction=False)
+            trip.zscore("frk:{race:0of1}:cache:t", f"t:{mark}")
+            trip.set("race:mark", mark, px=60_000)
+            trip.execute_command("WAIT", 2, 1000)
+            score, _, replicas = trip.execute()
+        return score is not None and replicas == 2
 
     def _transaction(self, item: int) -> None:
         with self._app.app_context(), self._kit.transaction() as tx:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-import redis
 from flask import Flask
 
 from flask_redis_kit import RedisKit
@@ -17,7 +15,6 @@ from flask_redis_kit.core import signals
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.queue import worker as worker_module
 from flask_redis_kit.queue.worker import Worker
-from tests.cache.test_race import race
 from tests.events.browser import Browser
 from tests.events.shop import Shop, serving
 from tests.harness.clusters import ClusterGroup, slot_of
@@ -139,24 +136,6 @@ def test_tags_are_invalidated_on_all_nodes_in_one_trip(cluster: ClusterGroup) ->
         assert trips == [16]
         assert [kit.cache.get(f"key{n}") for n in range(50)] == [None] * 50
         kit.close()
-
-
-def test_no_cached_read_is_stale_while_slots_move(
-    cluster: ClusterGroup, redis_url: str, redis_client: redis.Redis
-) -> None:
-    """The race of the cache's tests: its numbers on one server, the cache on a Cluster."""
-    slots = itertools.cycle({slot_of(f"{{race:{n}of16}}") for n in range(16)})
-
-    def move() -> None:
-        slot = next(slots)
-        home = cluster.primary_of_slot(slot)
-        cluster.migrate_slot(slot, next(iter(p for p in cluster.primaries() if p is not home)))
-
-    figures = race(
-        redis_url, redis_client, "ours", meanwhile=move, config={"REDIS_CACHE_URL": cluster.url}
-    )
-    assert figures.stale == 0
-    assert figures.computed < figures.reads, "there were hits"
 
 
 def test_a_worker_and_a_listener_outlive_their_nodes(
