@@ -104,11 +104,11 @@ def concurrency_limit(
 ) -> Limiting:
     """Admit at most ``limit`` calls at the same time, for each key.
 
-    A place is taken in the same script call as the rate limits next to it. It is given back at the
-    end of the request, of a streamed response when its body is closed, of a function when it
-    returns (within a request: with the request's last trip). A process that is killed gives its
-    places back after ``lease`` seconds; a streamed body renews its lease. Other arguments, errors
-    and costs are those of ``rate_limit``.
+    A place is taken in the same script call as the rate limits next to it. It is given back with
+    the last trip of the request, of a streamed response when its body is closed, of a function when
+    it returns (a trip of its own). A process that is killed gives its places back after ``lease``
+    seconds; a streamed body renews its lease. Other arguments and errors are those of
+    ``rate_limit``.
     """
     return Limiting(concurrency_rule(limit, lease, key_func, **options), current_gate)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.ratelimit.answer import (
@@ -62,7 +62,9 @@ def _asked_late(gate: Gate, app: Flask, ledger: Ledger, response: Response) -> R
 def _hold(gate: Gate, response: Response, leases: list[Entry]) -> None:
     """Release what the request holds: now, or when its streamed body is closed."""
     release = gate.limiter.release
-    if not (response.is_streamed or response.direct_passthrough):
+    streamed = response.is_streamed or response.direct_passthrough
+    # werkzeug streams the page of an error, too, and what it does not send
+    if not streamed or response.status_code >= 400 or request.method == "HEAD":
         for entry in leases:
             release(entry.decision)
         return

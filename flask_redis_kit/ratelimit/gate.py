@@ -250,15 +250,22 @@ class Gate:
 
     def returned(self, entry: Entry, value: object) -> None:
         """A limited function returned."""
-        if entry.leases:
-            self.limiter.release(entry.decision)
+        self._leave_place(entry)
         if entry.conditional:
             entry.settle(self.limiter, value)
 
     def raised(self, entry: Entry) -> None:
         """A limited function raised: it counts, but holds nothing any more."""
-        if entry.leases:
-            self.limiter.release(entry.decision)
+        self._leave_place(entry)
+
+    def _leave_place(self, entry: Entry) -> None:
+        """Give the places of a function back at once: the request may go on for long."""
+        if not entry.leases:
+            return
+        self.limiter.release(entry.decision)
+        batch = self.context.batch()
+        if batch is not None:
+            batch.flush()
 
 
 def ledger_of(batch: RequestBatch) -> Ledger:

@@ -14,7 +14,7 @@ from flask_redis_kit.ratelimit.identity import Identity, hashed
 from flask_redis_kit.ratelimit.ledger import Ask
 from flask_redis_kit.ratelimit.limits import Claim, Limit
 from flask_redis_kit.ratelimit.route import APPLICATION
-from flask_redis_kit.ratelimit.rule import CheckOptions, Rule, Spec, rule_of, spoken
+from flask_redis_kit.ratelimit.rule import CheckOptions, Rule, Spec, refuse_others, rule_of, spoken
 
 Target: TypeAlias = str | Callable[..., Any]
 """An endpoint, a view function, or a limited function."""
@@ -42,6 +42,7 @@ def claims_by_hand(
     """What ``check`` asks for with these arguments."""
     if not isinstance(name, str) or not name:
         raise TypeError(f"name= must be a text, not {name!r}.")
+    refuse_others(options, CheckOptions, "check")
     if callable(limit):
         raise TypeError(f"limit= must be a number or a text such as '5/minute', not {limit!r}.")
     rule = rule_of(limit, window, name=name, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from inspect import iscoroutinefunction, signature
@@ -225,7 +225,15 @@ def concurrency_rule(
     **options: Unpack[ConcurrencyOptions],
 ) -> Rule:
     """The rule of ``concurrency_limit``; errors as of ``rule_of``."""
+    refuse_others(options, ConcurrencyOptions, "concurrency_limit")
     return rule_of(limit, lease, key_func, kind="concurrency", **options)
+
+
+def refuse_others(options: Mapping[str, object], known: type, function: str) -> None:
+    """``TypeError`` for the first option that a function does not take."""
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"{function}() takes no argument {name!r}.")
 
 
 def _limits(limit: object, pattern: Limit) -> tuple[Limit, ...]:
