@@ -29,6 +29,12 @@ def session_accessed() -> bool:
     return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
 
 
+def current_session() -> Any:
+    """The session of the request being handled, without touching it; None if there is none."""
+    context = current_context()
+    return None if context is None else _session_of(context)
+
+
 class SessionWatch:
     """Tells whether the session was accessed since it began, whatever came before.
 

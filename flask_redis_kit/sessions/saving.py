@@ -158,7 +158,7 @@ class Saving:
                 return self._end()
             # the last key that this request knows of: an end, if there is no other
             return self._save(span, changes, DESTROYED + new_incarnation(), release=release)
-        if contents.rotated or identity or (span.renewal_due and self.decision is None):
+        if contents.rotated or identity or (span.renewal_due and not self._late):
             self._refuse_late_cookie()
             return steps.rotate(span, changes, anew=identity and span.user is not None)
         if changes or contents.forced or (config.sliding and span.due) or span.changed(entry=False):
