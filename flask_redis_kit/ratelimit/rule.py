@@ -71,7 +71,7 @@ class Rule:
     ``shared``      what it counts together with other rules of that name; None: by endpoint.
     ``response``    answers a refusal instead of the usual 429.
     ``place``       tells it from other rules of the same function: ``#2``, ``#name``.
-    ``named``       the user chose its name.
+    ``name``        of its policies, if the user chose one.
     """
 
     limits: tuple[Limit, ...]
@@ -85,7 +85,12 @@ class Rule:
     shared: str | None = None
     response: Callable[[Any], Any] | None = None
     place: str = ""
-    named: bool = False
+    name: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether its policies have a name of the user's choice."""
+        return self.name is not None
 
     @property
     def enforced(self) -> bool:
@@ -141,7 +146,7 @@ class Rule:
     def beside(self, others: Iterable[Rule]) -> Rule:
         """This rule, placed so that it shares no log with the ``others`` of its function."""
         taken = {other.place for other in others if self._may_meet(other)}
-        place = f"#{self.limits[0].name}" if self.named and self.shared is None else ""
+        place = f"#{self.name}" if self.named and self.shared is None else ""
         chosen, number = place, 2
         while chosen in taken:
             chosen, number = f"{place}#{number}", number + 1
@@ -214,7 +219,7 @@ def rule_of(
         count_when,
         shared,
         response,
-        named=name is not None,
+        name=name,
     )
 
 

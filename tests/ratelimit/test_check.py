@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 import redis
-from flask import Flask
+from flask import Flask, request
+from flask.views import MethodView
 
 from flask_redis_kit import RateLimitExceeded, rate_limit
 from flask_redis_kit.core.wire import Wire
@@ -108,6 +109,125 @@ def test_current_is_the_tightest_limit_of_the_request(limited: Limited) -> None:
     assert seen == [("home", 2, 3), None, ("home", 1, 3)]
     with limited.app.app_context():
         assert limited.kit.ratelimit.current is None
+
+
+def test_check_takes_a_text_of_limits_and_a_cost(limited: Limited, proxy: Proxy) -> None:
+    with limited.app.app_context():
+        with proxy.counting() as count:
+            result = limited.kit.ratelimit.check("9/minute;20/hour", key="k", cost=4)
+        assert (count.trips, result.limit, result.remaining) == (1, 9, 5)
+        assert [(r.limit, r.remaining) for r in result.decision.results] == [(9, 5), (20, 16)]
+        with pytest.raises(RateLimitExceeded):
+            limited.kit.ratelimit.check("9/minute;20/hour", key="k", cost=6)
+        for wrong in ({"cost": 10}, {"cost": -1}, {"methods": ["GET"]}, {"algorithm": "gcra"}):
+            with pytest.raises((TypeError, ValueError)):
+                limited.kit.ratelimit.check(9, key="k", **wrong)
+
+
+def test_with_check_an_attempt_can_be_handed_back(limited: Limited, proxy: Proxy) -> None:
+    @limited.app.post("/login")
+    def login() -> dict[str, int]:
+        with limited.kit.ratelimit.check("2/minute", key="ann", name="login") as attempt:
+            if request.form["password"] == "right":
+                attempt.refund()
+                attempt.refund()  # only once
+            return {"left": attempt.remaining}
+
+    def ask(password: str) -> int:
+        return limited.client.post("/login", data={"password": password}).status_code
+
+    assert [ask("right") for _ in range(4)] == [200] * 4
+    assert [ask("wrong"), ask("wrong"), ask("wrong")] == [200, 200, 429]
+
+
+def test_a_route_is_peeked_at_and_reset_by_its_own_keys(make_app: MakeApp) -> None:
+    """With whatever namespace, settings and methods: as the requests themselves count."""
+    limited = make_app(REDIS_NAMESPACE="elsewhere", REDIS_RATELIMIT_APPLICATION="50/minute")
+
+    class Item(MethodView):
+        @rate_limit("2/minute;9/hour", name="read")
+        def get(self) -> str:
+            return "got"
+
+        @rate_limit(5, shared="writes")
+        def post(self) -> str:
+            return "posted"
+
+    item = Item.as_view("item")
+    limited.app.add_url_rule("/", view_func=item)
+    environ = {"REMOTE_ADDR": "2001:db8::1"}
+    assert limited.statuses("/", 3, environ_overrides=environ) == [200, 200, 429]
+    ratelimit = limited.kit.ratelimit
+    with limited.app.app_context():
+        for target in ("item", item, Item, Item.get):
+            seen = ratelimit.peek(target, key="2001:db8::99")  # of the same network
+            left = {(r.policy, r.remaining) for r in seen.decision.results}
+            assert left == {
+                ("read per-minute", 0),
+                ("read per-hour", 7),
+                ("writes", 5),
+                ("application per-minute", 48),
+            }
+            assert (seen.allowed, seen.remaining) == (False, 0)
+        assert ratelimit.reset("item", key="2001:db8::1") is True
+        assert ratelimit.reset("item", key="2001:db8::1") is False
+        seen = ratelimit.peek("item", key="2001:db8::1")
+        assert {r.policy: r.remaining for r in seen.decision.results} == {
+            "read per-minute": 2,
+            "read per-hour": 9,
+            "writes": 5,
+            "application per-minute": 48,
+        }
+    assert limited.statuses("/", 1, environ_overrides=environ) == [200]
+
+
+def test_in_a_request_a_route_is_peeked_at_for_who_asks(limited: Limited) -> None:
+    @limited.app.get("/export")
+    @rate_limit(3, key_func=lambda: request.args["user"])
+    def export() -> str:
+        return "ok"
+
+    @limited.app.get("/left")
+    def left() -> str:
+        return str(limited.kit.ratelimit.peek("export").remaining)
+
+    limited.client.get("/export?user=ann")
+    assert limited.client.get("/left?user=ann").text == "2"
+    assert limited.client.get("/left?user=bob").text == "3"
+
+
+def test_a_limited_function_is_peeked_at_and_reset(limited: Limited) -> None:
+    @limited.kit.ratelimit.rate_limit(2, key_func=lambda: "k")
+    def work() -> str:
+        return "done"
+
+    work()
+    with limited.app.app_context():
+        assert limited.kit.ratelimit.peek(work, key="k").remaining == 1
+        assert limited.kit.ratelimit.reset(work, key="k")
+        assert limited.kit.ratelimit.peek(work).remaining == 2
+
+
+def test_a_limit_that_is_found_in_requests_can_be_named(limited: Limited) -> None:
+    @limited.app.get("/")
+    @rate_limit(lambda: int(request.headers["X-Plan"]), key_func=lambda: "k")
+    def home() -> str:
+        return "ok"
+
+    limited.client.get("/", headers={"X-Plan": "5"})
+    with limited.app.app_context():
+        with pytest.raises(LookupError, match=r"limit='100/minute'"):
+            limited.kit.ratelimit.peek("home", key="k")
+        assert limited.kit.ratelimit.peek("home", key="k", limit=5).remaining == 4
+        assert limited.kit.ratelimit.reset("home", key="k", limit="5/minute")
+
+
+def test_what_is_not_limited_can_not_be_peeked_at(limited: Limited) -> None:
+    limited.app.add_url_rule("/", "free", lambda: "ok")
+    with limited.app.app_context():
+        for target, said in (("free", "No limit"), ("nowhere", "no endpoint"), (print, "neither")):
+            with pytest.raises(LookupError, match=said):
+                limited.kit.ratelimit.peek(target, key="k")
 
 
 def test_keys_of_every_type_count(limited: Limited) -> None:
