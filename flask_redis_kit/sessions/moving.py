@@ -25,11 +25,10 @@ from flask_redis_kit.sessions.record import (
     DESTROYED,
     MOVED,
     NOTHING,
-    SEEN,
     TOMBSTONE,
     USER,
     Loaded,
-    user_text,
+    owned_by,
 )
 from flask_redis_kit.sessions.store import Created, Saved, SessionStore, whole
 
@@ -149,7 +148,7 @@ class Moving:
     def _owner(self, fields: Mapping[str, Any]) -> dict[bytes, bytes]:
         for key in self._store.config.identity_keys:
             if fields.get(key) is not None:
-                return {USER: user_text(fields[key]), SEEN: str(int(time.time())).encode()}
+                return owned_by(fields[key], None, self._store.codec)
         return {}
 
     # what Flask-Session did with it since
@@ -171,7 +170,7 @@ class Moving:
 
     def _ended(self, send: SendMany, sid: str) -> Loaded:
         session = digest_of(sid)
-        outcome = send([self._store.destroy(session, DESTROYED)])[0]
+        outcome = send([self._store.destroy(session, DESTROYED + new_incarnation())])[0]
         if self._store.settled(session, outcome, False):
             self._store.destroyed(session)
         return NOTHING._replace(own={TOMBSTONE: DESTROYED})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -147,3 +148,9 @@ def user_digest(user: str) -> str:
 def user_text(user: object) -> bytes:
     """A user as stored: 7 and "7" are the same."""
     return str(user).encode(errors="backslashreplace")
+
+
+def owned_by(user: object, device: Device | None, codec: Codec) -> dict[bytes, bytes]:
+    """The kit's own fields of a session that is this user's, used at this moment."""
+    own = {USER: user_text(user), SEEN: str(int(time.time())).encode()}
+    return own if device is None else {**own, DEVICE: device.stored(codec)}
