@@ -35,12 +35,12 @@ def asked(
     wanted = {call.digest.text: call for _, _, call in keyed if call is not None}
     found = engine.context.send_many([engine.flights.reading(call) for call in wanted.values()])
     looks: dict[str, Outcome[Look]] = dict(zip(wanted, found, strict=True))
-    each: list[Asked] = []
-    for args, kwargs, call in keyed:
-        # only the first of equal calls: it may compute, and the next one finds what it stored
-        look = None if call is None else looks.pop(call.digest.text, None)
-        each.append(Asked((*first, *args), kwargs, call, None if look is None else look.result))
-    return each
+    return [
+        Asked(
+            (*first, *args), kwargs, call, None if call is None else looks[call.digest.text].result
+        )
+        for args, kwargs, call in keyed
+    ]
 
 
 def arguments_of(item: object) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

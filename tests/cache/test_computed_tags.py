@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 
 from flask_redis_kit import ConfigError, RedisKit
+from flask_redis_kit.cache import running
 from tests.cache.conftest import MakeKit
 from tests.cache.test_route import was_hit
 from tests.harness.proxy import Proxy
@@ -82,6 +83,34 @@ def test_another_process_learns_the_added_tags(
     assert calls == ["x", "x"]
 
 
+def test_tags_that_come_with_a_value_of_another_process_reach_the_outer_function(
+    make_kit: MakeKit, redis_url: str
+) -> None:
+    calls: list[str] = []
+
+    def of(kit: RedisKit) -> Any:
+        @kit.cache.cache_result("shared")
+        def inner() -> str:
+            kit.cache.tag("added")
+            return "x"
+
+        return inner
+
+    one, two = make_kit(redis_url), make_kit(redis_url)
+    inner = of(two)
+
+    @two.cache.cache_result("outer")
+    def outer() -> str:
+        calls.append("outer")
+        return str(inner())
+
+    of(one)()
+    outer()
+    one.cache.invalidate_tags("added")
+    outer()
+    assert calls == ["outer", "outer"]
+
+
 def test_a_tag_reaches_the_outer_functions_be_the_inner_one_a_hit_or_a_miss(kit: RedisKit) -> None:
     calls: list[str] = []
 
@@ -127,10 +156,13 @@ def test_an_outer_value_depends_on_its_inner_values_tags_not_on_their_keys(kit: 
         calls.append("outer")
         return inner()
 
-    outer()
-    inner.invalidate()
-    outer()
-    assert calls == ["outer", "inner"]
+    for warm in (lambda: None, inner):  # computed, and found
+        kit.cache.clear()
+        warm()
+        outer()
+        inner.invalidate()
+        outer()
+    assert calls == ["outer", "inner", "inner", "outer"]
 
 
 def test_an_invalidation_while_the_outer_one_computes_reaches_it(kit: RedisKit) -> None:
@@ -197,6 +229,21 @@ def test_a_computation_that_fails_leaves_nothing_behind(kit: RedisKit) -> None:
     kit.cache.invalidate_tags("of-failure")  # it was a part of how the outer value came about
     outer()
     assert calls == ["outer", "outer"]
+
+
+def test_nothing_runs_after_a_call(kit: RedisKit) -> None:
+    """Or a thread that lives long would keep all it has ever computed."""
+
+    @kit.cache.cache_result()
+    def value(n: int) -> int:
+        assert running._running.get() is not None
+        return 1 // n
+
+    value(1)
+    assert running._running.get() is None
+    with pytest.raises(ZeroDivisionError):
+        value(0)
+    assert running._running.get() is None
 
 
 def test_threads_and_tasks_have_computations_of_their_own(kit: RedisKit) -> None:

@@ -84,7 +84,7 @@ def test_public_of_a_wrong_type() -> None:
 def test_what_is_no_function() -> None:
     with pytest.raises(TypeError, match="decorates functions"):
         cache_result()(dict)
-    with pytest.raises(TypeError, match="put it below them"):
+    with pytest.raises(TypeError, match="With @property, put it below"):
         cache_result()(cast("Any", property(product)))
 
 

@@ -70,6 +70,7 @@ def test_no_other_exception_is_kept(kit: RedisKit, redis_client: redis.Redis) ->
                 fails(name)
     assert calls == [Gone, Gone, ValueError, ValueError, KeyError], "a subclass is another class"
     assert not list(redis_client.scan_iter("frk:*:cache:l:*"))
+    assert len(list(redis_client.scan_iter("frk:*:cache:v:*"))) == 1
 
 
 def test_an_exception_that_is_returned_is_a_result(kit: RedisKit) -> None:

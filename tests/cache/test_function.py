@@ -162,13 +162,45 @@ def test_a_method_names_self(kit: RedisKit) -> None:
         Catalogue().size()
 
 
-def test_a_wrong_call_raises_what_it_would_raise_anyway(kit: RedisKit) -> None:
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error"),
+    [
+        ((), {}, "missing a required argument: 'n'"),
+        ((1, 2), {}, "too many positional arguments"),
+        ((1,), {"n": 1}, "multiple values for argument 'n'"),
+        ((1,), {"x": 1}, "unexpected keyword argument 'x'"),
+        ((), {"x": 1}, "missing a required argument: 'n'"),
+    ],
+)
+def test_a_wrong_call_raises_what_it_would_raise_anyway(
+    args: tuple[int, ...], kwargs: dict[str, int], error: str, kit: RedisKit
+) -> None:
     @kit.cache.cache_result()
-    def double(n: int) -> int:
+    def double(n: int, *, more: int = 0) -> int:
         return 2 * n
 
-    with pytest.raises(TypeError, match="missing a required argument: 'n'"):
-        double()  # type: ignore[call-arg]
+    double(1)
+    with pytest.raises(TypeError, match=error):
+        double(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((1, 2), {}), ((1,), {"b": 2}), ((1, 2, 3), {"k": 4}), ((1, 2), {"x": 5}), ((1, 2, 3, 4), {})],
+)
+def test_any_kind_of_parameter_will_do(
+    args: tuple[int, ...], kwargs: dict[str, int], kit: RedisKit
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    @kit.cache.cache_result()
+    def everything(a: int, /, b: int, *more: int, k: int = 0, **rest: int) -> tuple[Any, ...]:
+        calls.append((a, b, more, k, rest))
+        return a, b, more, k, rest
+
+    assert everything(*args, **kwargs) == everything(*args, **kwargs) == calls[0]
+    everything(1, b=99)
+    assert len(calls) == 2
 
 
 def test_an_exception_is_passed_on_and_not_cached(kit: RedisKit, redis_client: redis.Redis) -> None:

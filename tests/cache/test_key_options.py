@@ -9,6 +9,10 @@ import redis
 from flask import Flask, request, session
 
 from flask_redis_kit import RedisKit
+from flask_redis_kit.cache.binding import Binding
+from flask_redis_kit.cache.flight import Call
+from flask_redis_kit.cache.identity import Namer
+from flask_redis_kit.cache.recent import RecentCalls
 
 
 def test_a_result_varies_by_what_a_function_tells(kit: RedisKit) -> None:
@@ -128,6 +132,18 @@ def test_key_replaces_the_arguments(kit: RedisKit) -> None:
         profile()  # type: ignore[call-arg]  # that is the point
 
 
+def test_what_key_takes_from_elsewhere_counts_at_every_call(kit: RedisKit) -> None:
+    tenant = ["a"]
+
+    @kit.cache.cache_result(key=lambda n: (tenant[0], n))
+    def value(n: int) -> str:
+        return f"{tenant[0]} {n}"
+
+    assert value(1) == value(1) == "a 1"
+    tenant[0] = "b"
+    assert value(1) == value(1) == "b 1"
+
+
 def test_an_ignored_parameter_tells_no_calls_apart(kit: RedisKit) -> None:
     calls: list[int] = []
 
@@ -149,15 +165,17 @@ def test_a_tag_may_name_an_ignored_parameter(kit: RedisKit) -> None:
     calls: list[str] = []
 
     @kit.cache.cache_result(ignore=("reason",), tags=["reason:{reason}"])
-    def value(n: int, reason: str) -> int:
+    def value(reason: str, n: int) -> int:
         calls.append(reason)
         return n
 
-    value(1, "a")
-    value(1, "b")  # a value with other tags than this call's
+    value("a", 1)
+    value("b", 1)  # what is stored doesn't have this call's tags
+    value("b", 1)
+    kit.cache.invalidate_tags("reason:a")
+    value("b", 1)
     kit.cache.invalidate_tags("reason:b")
-    value(1, "b")
-    value(1, "b")
+    value("b", 1)
     assert calls == ["a", "b", "b"]
 
 
@@ -184,6 +202,18 @@ def test_an_argument_that_a_wrong_type_equals_is_another_call(kit: RedisKit) -> 
             assert kind(value) == repr(value)
     assert len({kind.cache_key(value) for value in (1, True, 1.0)}) == 3
     assert kind.cache_key(1) != kind.cache_key(1, 1)
+
+
+def test_of_many_and_of_long_arguments_few_are_remembered() -> None:
+    binding = Binding(lambda n: n, (), "f")
+    recent = RecentCalls(binding)
+    call = Call(Namer("fn").digest({}), ())
+    for n in range(5000):
+        recent.learn((n,), call)
+    assert sum(recent.find((n,)) is call for n in range(5000)) <= 1024
+    recent.learn(("x" * 201,), call)
+    assert recent.find(("x" * 201,)) is None
+    assert recent.find(([],)) is None
 
 
 def test_no_raw_input_reaches_redis(kit: RedisKit, redis_client: redis.Redis) -> None:

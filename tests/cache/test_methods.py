@@ -141,6 +141,13 @@ def test_class_and_static_methods(kit: RedisKit, app: Flask) -> None:
     ]  # fmt: skip
 
 
+def test_a_method_without_its_object_is_a_wrong_call(kit: RedisKit, app: Flask) -> None:
+    with app.app_context():
+        Account(1).rates()
+        with pytest.raises(TypeError, match="missing a required argument: 'self'"):
+            Account.rates()  # type: ignore[call-arg]  # that is the point
+
+
 def test_classmethod_goes_below(kit: RedisKit, app: Flask) -> None:
     class Wrong:
         @classmethod
