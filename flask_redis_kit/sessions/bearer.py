@@ -166,7 +166,7 @@ class RedisSessionManager:
         """Let only requests with the id of a living session pass; others get a 401, as JSON.
 
         ``g.session`` is what ``get_session`` gives, ``g.user_id`` the user. For blocking and
-        ``async def`` views. A server that is away is a 503, never a 401: nobody is logged out by an outage.
+        ``async def`` views. A server that is away is a 503, never a 401: an outage is no logout.
         """
         if inspect.iscoroutinefunction(view):
 

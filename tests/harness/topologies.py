@@ -159,7 +159,7 @@ def client_of(url: str, **options: Any) -> redis.Redis:
 def why_standalone(item: pytest.Item) -> str | None:
     """Why this test needs one server: a fixture, or the marker's ``reason``."""
     if marker := item.get_closest_marker("standalone"):
-        reason: str | None = marker.kwargs.get("reason")
+        reason: str | None = marker.kwargs.get("reason", next(iter(marker.args), None))
         if not reason:
             raise pytest.UsageError(f"{item.nodeid}: the marker standalone needs a reason")
         return reason
