@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from flask import Blueprint, Flask, Response, has_app_context, jsonify, request
 
 from flask_redis_kit import plugins
 from flask_redis_kit.cache import CacheFeature
@@ -86,6 +86,7 @@ class RedisKit:
         self._defaults = _checked_arguments(defaults)
         self._features: dict[str, Feature[Any, Any]] = {}
         self._states: weakref.WeakSet[KitState] = weakref.WeakSet()
+        self._latest: weakref.ref[KitState] | None = None
         for feature in features:
             cls = BUILTIN.get(feature)
             self.register(plugins.make(feature, tuple(BUILTIN)) if cls is None else cls())
@@ -141,6 +142,7 @@ class RedisKit:
             self._tell_users_of_their_jobs(state)
         kits[self.name] = state
         self._states.add(state)
+        self._latest = weakref.ref(state)
 
     def _prepared(self, app: Flask, arguments: Mapping[str, object]) -> KitState:
         prefix = self.config_prefix
@@ -225,13 +227,16 @@ class RedisKit:
 
     def state(self) -> KitState:
         """The state in the current application; outside of any, in the only one initialised."""
-        if current_app:
+        if has_app_context():
             state = current_state(self.name)
             assert isinstance(state, KitState)  # noqa: S101  # the kit puts nothing else there
             return state
         return self._only_state()
 
     def _only_state(self) -> KitState:
+        latest = None if self._latest is None else self._latest()
+        if latest is not None and len(self._states) == 1:
+            return latest
         states = list(self._states)
         if len(states) == 1:
             return states[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -10,14 +9,13 @@ from weakref import WeakKeyDictionary, WeakSet
 from flask_redis_kit.cache.claims import Claims
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.finding import Finder
-from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
+from flask_redis_kit.cache.flight import Flights
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.misses import MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.packing import Packing
 from flask_redis_kit.cache.payload import Payload
-from flask_redis_kit.cache.reading import Look
 from flask_redis_kit.cache.serializer import Serializer
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import report
@@ -67,18 +65,6 @@ class CacheEngine:
     def invalidate_call(self, digest: Digest, about: str) -> None:
         """Invalidate the value of one call, and of the routes that were this call."""
         self.invalidation.call(digest, about)
-
-    def hit(self, call: Call, decode: Decode) -> Hit | Callable[[], Look]:
-        """The fresh value of a call, if that can be told at a glance; one round trip.
-
-        Otherwise what ``flights.obtain`` takes as ``ahead``: the look that was made, or its error.
-        """
-        outcome = self.context.send_many((self.flights.reading(call),))[0]
-        if outcome.error is None:
-            hit = self.flights.at_a_glance(call, outcome.result(), decode)
-            if hit is not None:
-                return hit
-        return outcome.result
 
     def encoded(
         self,

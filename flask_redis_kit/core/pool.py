@@ -1,7 +1,7 @@
 """A blocking connection pool with a cheap check that a pooled connection is clean and alive.
 
 redis-py's ``BlockingConnectionPool`` does the same with several locks, callbacks and a metrics
-record per lease; here a lease costs a semaphore, a deque and one ``poll``. It stays a redis-py
+record per lease; here one of an idle connection costs a deque and one ``poll``. It stays a redis-py
 pool, so the user's ``redis.Redis`` runs on it. A connection with unread data on it, or one that the
 server has closed, is never handed out: it is connected anew.
 """
@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,9 @@ class Pool(ConnectionPool):
         self._lock = threading.RLock()
         self._idle = deque()
         self._all = []
-        self._slots = threading.Semaphore(self.max_connections)
+        self._making = 0
+        self._waiting = 0
+        self._came_back = threading.Condition(self._lock)
         self._available_connections = []
         self._in_use_connections = set()
         self._created_connections = 0
@@ -60,32 +63,53 @@ class Pool(ConnectionPool):
         """
         if self.pid != os.getpid():
             self._checkpid()
-        if not self._slots.acquire(timeout=self._wait):
-            raise PoolExhausted(
-                f"All {self.max_connections} connections are in use, and none came back within "
-                f"{self._wait} s. Raise REDIS_MAX_CONNECTIONS, or look for a connection that is "
-                "kept (a pipeline or pub/sub that isn't closed)."
-            )
         connection: AbstractConnection | None = None
         try:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._make()
+                connection = self._another()
             self._make_ready(connection)
         except BaseException:
-            if connection is None:
-                self._slots.release()
-            else:
+            if connection is not None:
                 self.release(connection)
             raise
         return connection
 
-    def _make(self) -> AbstractConnection:
-        connection: AbstractConnection = self.connection_class(**self.connection_kwargs)
-        with self._lock:
-            self._all.append(connection)
-        return connection
+    def _another(self) -> AbstractConnection:
+        """A new connection if there may be one more, else the first that comes back."""
+        deadline = time.monotonic() + self._wait
+        with self._came_back:
+            while len(self._all) + self._making >= self.max_connections:
+                self._waiting += 1
+                try:
+                    # looked for after telling that somebody waits: see release()
+                    with contextlib.suppress(IndexError):
+                        return self._idle.pop()
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise self._exhausted()
+                    self._came_back.wait(left)
+                finally:
+                    self._waiting -= 1
+            self._making += 1
+        made: list[AbstractConnection] = []
+        try:
+            made.append(self.connection_class(**self.connection_kwargs))
+        finally:
+            with self._came_back:
+                self._making -= 1
+                self._all += made
+                if not made:
+                    self._came_back.notify()
+        return made[0]
+
+    def _exhausted(self) -> PoolExhausted:
+        return PoolExhausted(
+            f"All {self.max_connections} connections are in use, and none came back within "
+            f"{self._wait} s. Raise REDIS_MAX_CONNECTIONS, or look for a connection that is "
+            "kept (a pipeline or pub/sub that isn't closed)."
+        )
 
     def _make_ready(self, connection: Any) -> None:
         if connection._sock is not None and (
@@ -113,7 +137,9 @@ class Pool(ConnectionPool):
         if connection.should_reconnect():
             connection.disconnect()
         self._idle.append(connection)
-        self._slots.release()
+        if self._waiting:
+            with self._came_back:
+                self._came_back.notify()
 
     def drop(self, keep: Callable[[Any], bool] = lambda _: False, *, at_once: bool = True) -> None:
         """Break every connection but those to keep: the server behind the address changed.
