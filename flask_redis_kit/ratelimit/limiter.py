@@ -39,12 +39,9 @@ class Limiter:
         """``cost`` units of ``limit``, counted together with all of ``scope`` and window, for the
         identity hashed in ``tag``. ``ValueError`` for a cost that the limit never admits.
         """
-        if cost != 1:
-            checked_cost(cost, limit)
-        strict = self._admitting.strict
-        return Claim(
-            limit, tag, scope, cost, limit_key(self.context.keys, tag, scope, limit, strict=strict)
-        )
+        checked_cost(cost, limit)
+        key = limit_key(self.context.keys, tag, scope, limit, strict=self._admitting.strict)
+        return Claim(limit, tag, scope, cost, key)
 
     def acquire(self, claims: Sequence[Claim]) -> Decision:
         """Count under all limits or under none.

@@ -39,7 +39,7 @@ def parse_limits(text: str) -> tuple[tuple[int, int], ...]:
     windows = [window for _, window in limits]
     for window in windows:
         if windows.count(window) > 1:
-            raise ValueError(f"{text!r} has two limits for {window} seconds; keep the smaller one.")
+            raise ValueError(f"{text!r} has two limits for {window} seconds: keep the smaller one.")
     return limits
 
 
