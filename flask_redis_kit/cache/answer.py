@@ -20,49 +20,72 @@ _CONDITIONS = frozenset(
 )
 
 
-def mark(response: Response, namespace: str, what: str) -> None:
-    """Say in ``Cache-Status`` what became of the request here."""
-    # a token starts with a letter (RFC 8941, 3.3.4)
-    name = namespace if namespace[0].isalpha() else f'"{namespace}"'
-    response.headers.add("Cache-Status", f"{name}; {what}")
+class Answer:
+    """What the responses of one visit say. ``silent``: they become a part of another page.
 
+    A view class whose method is cached, and which is cached as a whole, makes one page of another:
+    what is said of the inner one must not be stored with the outer one.
+    """
 
-def describe(response: Response, hit: Hit, request: Request, *, public: bool) -> None:
-    """Say how old a stored response is; and how long it is fresh, if the view didn't."""
-    add = response.headers.add  # neither was stored
-    add("Age", str(hit.age_ms // 1000))
-    if hit.value.says_freshness or request.method not in SAFE_METHODS:
-        return
-    private = "" if public and "HTTP_COOKIE" not in request.environ else "private, "
-    grace = f", stale-while-revalidate={hit.grace_ms // 1000}" if hit.grace_ms >= 1000 else ""
-    add("Cache-Control", f"{private}max-age={(hit.age_ms + hit.fresh_ms) // 1000}{grace}")
+    __slots__ = ("_namespace", "_public", "_request", "_silent")
 
+    def __init__(self, namespace: str, request: Request, *, public: bool, silent: bool) -> None:
+        self._namespace = namespace
+        self._request = request
+        self._public = public
+        self._silent = silent
 
-def found(hit: Hit) -> str:
-    """``Cache-Status`` of a response from the cache."""
-    return f"hit; ttl={hit.fresh_ms // 1000}"
+    def found(self, response: Response, hit: Hit) -> Response:
+        """A response from the cache."""
+        return self._stored(response, hit, f"hit; ttl={hit.fresh_ms // 1000}")
 
+    def rescued(self, response: Response, hit: Hit, status: int) -> Response:
+        """A stale response in place of an error."""
+        ttl = hit.fresh_ms // 1000
+        what = f"fwd=stale; fwd-status={status}; ttl={ttl}; detail=stale-if-error"
+        return self._stored(response, hit, what)
 
-def rescued(hit: Hit, status: int) -> str:
-    """``Cache-Status`` of a stale response in place of an error."""
-    ttl = hit.fresh_ms // 1000
-    return f"fwd=stale; fwd-status={status}; ttl={ttl}; detail=stale-if-error"
+    def bypassed(self, response: Response, reason: str) -> Response:
+        """The view's response to a request that gets an answer of its own."""
+        return self._said(response, f"fwd=bypass; detail={reason}")
 
+    def refused(self, response: Response, *, stale: bool, reason: str | None = None) -> Response:
+        """The view's response, which is not stored; ``reason`` is why."""
+        detail = "" if reason is None else f"; detail={reason}"
+        return self._said(response, f"fwd={'stale' if stale else 'miss'}{detail}")
 
-def bypassed(reason: str) -> str:
-    """``Cache-Status`` of a request that got an answer of its own."""
-    return f"fwd=bypass; detail={reason}"
+    def kept(self, response: Response, *, stale: bool) -> Response:
+        """The view's response, which is stored."""
+        what = f"fwd={'stale' if stale else 'miss'}; stored"
+        return self._conditional(self._said(response, what))
 
+    def _stored(self, response: Response, hit: Hit, what: str) -> Response:
+        if self._silent:
+            return response
+        add = response.headers.add  # none of these was stored
+        add("Age", str(hit.age_ms // 1000))
+        if not hit.value.says_freshness and self._request.method in SAFE_METHODS:
+            open_to_all = self._public and "HTTP_COOKIE" not in self._request.environ
+            private = "" if open_to_all else "private, "
+            grace = hit.grace_ms // 1000
+            renewed = f", stale-while-revalidate={grace}" if grace else ""
+            seconds = (hit.age_ms + hit.fresh_ms) // 1000
+            add("Cache-Control", f"{private}max-age={seconds}{renewed}")
+        return self._conditional(self._said(response, what))
 
-def computed(*, stale: bool, stored: bool, reason: str | None = None) -> str:
-    """``Cache-Status`` of a response from the view; ``reason`` is why it is not stored."""
-    what = "fwd=stale" if stale else "fwd=miss"
-    if stored:
-        return f"{what}; stored"
-    return what if reason is None else f"{what}; detail={reason}"
+    def _said(self, response: Response, what: str) -> Response:
+        """With ``Cache-Status``."""
+        if not self._silent:
+            # a token starts with a letter (RFC 8941, 3.3.4)
+            plain = self._namespace[0].isalpha()
+            name = self._namespace if plain else f'"{self._namespace}"'
+            response.headers.add("Cache-Status", f"{name}; {what}")
+        return response
 
-
-def meet_conditions(response: Response, request: Request) -> None:
-    """Answer a condition, such as a known ``ETag``; for success only (RFC 9110, 13.2)."""
-    if 200 <= response.status_code < 300 and not _CONDITIONS.isdisjoint(request.environ):
-        response.make_conditional(request)
+    def _conditional(self, response: Response) -> Response:
+        """Answer a condition, such as a known ``ETag``; for success only (RFC 9110, 13.2)."""
+        if self._silent or _CONDITIONS.isdisjoint(self._request.environ):
+            return response
+        if 200 <= response.status_code < 300:
+            response.make_conditional(self._request)
+        return response

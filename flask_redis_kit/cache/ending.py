@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import Request, Response
 
-from flask_redis_kit.cache import answer, representation
+from flask_redis_kit.cache import representation
+from flask_redis_kit.cache.answer import PERSONAL, Answer
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.entry import Committed
 from flask_redis_kit.cache.flight import Turn
@@ -27,14 +28,21 @@ class Ending:
     be read, and a cookie set, by what comes after the view.
     """
 
-    __slots__ = ("_covered", "_engine", "_pages", "_request", "_running", "_turn")
+    __slots__ = ("_answer", "_covered", "_engine", "_pages", "_request", "_running", "_turn")
 
     def __init__(
-        self, engine: CacheEngine, pages: Pages, request: Request, turn: Turn, running: Running
+        self,
+        engine: CacheEngine,
+        pages: Pages,
+        request: Request,
+        answer: Answer,
+        turn: Turn,
+        running: Running,
     ) -> None:
         self._engine = engine
         self._pages = pages
         self._request = request
+        self._answer = answer
         self._turn = turn
         self._running = running
         # a function in `vary` has told users apart only if somebody has read who it is by now
@@ -42,27 +50,23 @@ class Ending:
         named = bool(variants.factors) and session_accessed()
         self._covered = pages.options.public or named or "cookie" in variants.names
 
-    def keep(self, response: Response) -> None:
+    def keep(self, response: Response) -> Response:
         """Leave the store for the last trip, or the end of the lease if there is nothing to store.
 
         Completes the response: its length, ``ETag``, ``Vary``, ``Cache-Status``, 304.
         """
         stale = self._turn.stale is not None
         if self._turn.token is None:
-            self._say(response, answer.computed(stale=stale, stored=False))
-            answer.meet_conditions(response, self._request)
-            return
+            return self._answer.refused(response, stale=stale)
         storing, why = self._storing(response)
-        if storing is None:
-            self.abandon()
-            reason = None if why is None else why.reason
-            if why is not None:
-                self._pages.refused(self._engine, self._request, why)
-            self._say(response, answer.computed(stale=stale, stored=False, reason=reason))
-            return
-        self._defer(storing, response)
-        self._say(response, answer.computed(stale=stale, stored=True))
-        answer.meet_conditions(response, self._request)
+        if storing is not None:
+            self._defer(storing, response)
+            return self._answer.kept(response, stale=stale)
+        self.abandon()
+        if why is not None:
+            self._pages.refused(self._engine, self._request, why)
+        reason = None if why is None else why.reason
+        return self._answer.refused(response, stale=stale, reason=reason)
 
     def abandon(self) -> None:
         """Give the lease back, in the last trip."""
@@ -81,7 +85,7 @@ class Ending:
         for title in pages.variants.titles:
             response.vary.add(title)
         if pages.variants.personal:
-            response.headers.setdefault("Cache-Control", answer.PERSONAL)
+            response.headers.setdefault("Cache-Control", PERSONAL)
         payload = engine.encoded(
             representation.taken(response),
             f"Route {self._request.endpoint!r}",
@@ -130,6 +134,3 @@ class Ending:
 
         if exchange is not None:
             self._engine.context.defer(exchange, done=done, when=when)
-
-    def _say(self, response: Response, what: str) -> None:
-        answer.mark(response, self._engine.context.keys.namespace, what)

@@ -15,6 +15,8 @@ class RequestNotes:
         self.misses: dict[str, list[Epoch]] = {}
         self.planned: dict[object, Any] = {}
         """By wrapper: the call its plan has looked up; None once the wrapper was reached."""
+        self.computing = 0
+        """How many cached routes are being computed; more than one if one is made of another."""
 
 
 def notes_of(batch: RequestBatch) -> RequestNotes:

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Request, Response, got_request_exception
 from werkzeug.exceptions import HTTPException
 
-from flask_redis_kit.cache import answer
+from flask_redis_kit.cache.answer import Answer
 from flask_redis_kit.cache.ending import Ending
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.entry import Look
@@ -37,7 +37,7 @@ from flask_redis_kit.core.session_watch import session_accessed
 class Visit:
     """One request at a cached route. Made for a plan, and made anew at the view's place."""
 
-    __slots__ = ("batch", "engine", "given", "pages", "request", "wrapper")
+    __slots__ = ("answer", "batch", "engine", "given", "notes", "pages", "request", "wrapper")
 
     def __init__(
         self,
@@ -52,19 +52,26 @@ class Visit:
         self.wrapper = wrapper
         self.batch = batch
         self.request = request
+        self.notes = notes_of(batch)
+        self.answer = Answer(
+            engine.context.keys.namespace,
+            request,
+            public=pages.options.public,
+            silent=self.notes.computing > 0,
+        )
         instance = (None,) if self._is_method() else ()
         self.given = Arguments(instance, (), request.view_args or {})
 
     def plan(self) -> None:
         """Let the READ go along with whatever this request sends first."""
-        notes, pages = notes_of(self.batch), self.pages
-        if self.wrapper in notes.planned or not pages.plannable:
+        planned, pages = self.notes.planned, self.pages
+        if self.wrapper in planned or not pages.plannable:
             return
         if self.request.method not in pages.options.methods or self._barred() is not None:
             return
         page = pages.page(self.request, self.given)
         if isinstance(page, Call):
-            notes.planned[self.wrapper] = page
+            planned[self.wrapper] = page
             reading = self.engine.flights.reading(page)
             self.batch.plan(self.wrapper, self.engine.context.wire, reading)
 
@@ -102,7 +109,7 @@ class Visit:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Call | Refusal, Callable[[], Look] | None]:
         """What to look up, and the READ that was sent ahead for it."""
-        planned: dict[object, Call | None] = notes_of(self.batch).planned
+        planned: dict[object, Call | None] = self.notes.planned
         page = planned.get(self.wrapper)
         planned[self.wrapper] = None
         pending = self.batch.planned(self.wrapper)
@@ -153,36 +160,34 @@ class Visit:
     # answering
 
     def _served(self, hit: Hit) -> Response:
-        response: Response = hit.value.response
         tag(self.engine, hit.tags)  # if another page is made of it
-        answer.describe(response, hit, self.request, public=self.pages.options.public)
-        self._mark(response, answer.found(hit))
-        answer.meet_conditions(response, self.request)
-        return response
+        return self.answer.found(hit.value.response, hit)
 
     def _bypass(self, why: Refusal) -> Flow[Response]:
         self.pages.refused(self.engine, self.request, why)
         response = self._made((yield COMPUTE))
         if why is AUTHORIZATION and is_permitted(response):
             self.engine.permitted.add(self.wrapper)  # the next one is worth a look
-        self._mark(response, answer.bypassed(why.reason))
-        return response
+        return self.answer.bypassed(response, why.reason)
 
     def _compute(self, turn: Turn) -> Flow[Response]:
         """The view's answer; or, if it fails, the old page within its grace."""
-        with Running(self.engine, turn.call.tags) as running:
-            return (yield from self._run(turn, running))
+        self.notes.computing += 1
+        try:
+            with Running(self.engine, turn.call.tags) as running:
+                return (yield from self._run(turn, running))
+        finally:
+            self.notes.computing -= 1
 
     def _run(self, turn: Turn, running: Running) -> Flow[Response]:
-        ending = Ending(self.engine, self.pages, self.request, turn, running)
+        ending = Ending(self.engine, self.pages, self.request, self.answer, turn, running)
         try:
             try:
                 response = self._made((yield COMPUTE))
             except self.pages.options.exceptions as error:
                 response = self._handled(error)
             if turn.stale is None or response.status_code < 500:
-                ending.keep(response)
-                return response
+                return ending.keep(response)
             status = response.status_code
         except BaseException as error:
             ending.abandon()
@@ -197,11 +202,8 @@ class Visit:
     def _rescued(self, turn: Turn, status: int) -> Response:
         stale = self.engine.flights.rescue(turn)
         assert stale is not None  # noqa: S101  # _compute has seen to it
-        response: Response = stale.value.response
-        answer.describe(response, stale, self.request, public=self.pages.options.public)
-        self._mark(response, answer.rescued(stale, status))
-        answer.meet_conditions(response, self.request)
-        return response
+        tag(self.engine, stale.tags)
+        return self.answer.rescued(stale.value.response, stale, status)
 
     def _made(self, returned: Any) -> Response:
         return self.engine.context.app.make_response(returned)
@@ -225,9 +227,6 @@ class Visit:
         app = self.engine.context.app
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
         app.log_exception(sys.exc_info())
-
-    def _mark(self, response: Response, what: str) -> None:
-        answer.mark(response, self.engine.context.keys.namespace, what)
 
 
 def _status(error: BaseException) -> int:

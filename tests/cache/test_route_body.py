@@ -103,6 +103,15 @@ def test_a_method_that_is_not_named_goes_to_the_view(search: Flask) -> None:
         assert response.json == {"method": "PUT", "got": 1}
 
 
+def test_two_methods_with_the_same_body_are_two_pages(app: Flask) -> None:
+    view = cache_result(methods=["POST", "PUT"], body_key=True)(lambda: request.method)
+    app.add_url_rule("/", "page", view, methods=["POST", "PUT"])
+    client = app.test_client()
+    for _ in range(2):
+        assert (client.post("/", json=1).text, client.put("/", json=1).text) == ("POST", "PUT")
+    assert was_hit(client.put("/", json=1))
+
+
 def test_another_method_without_the_body_is_an_error() -> None:
     with pytest.raises(ConfigError, match="need body_key=True"):
         cache_result(methods=["POST"])

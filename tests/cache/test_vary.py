@@ -112,15 +112,19 @@ def test_a_page_for_each_user_is_kept_by_no_other_cache(app: Flask) -> None:
         assert app.test_client().get("/own").headers["Cache-Control"] == "max-age=5"
 
 
-def test_a_function_runs_at_its_place_and_not_before(
-    kit: RedisKit, app: Flask, proxy: Proxy
-) -> None:
+def test_a_function_runs_at_its_place_and_not_before(kit: RedisKit, app: Flask) -> None:
     """Authentication comes first; so nothing is looked up ahead of it."""
+    order: list[str] = []
+
+    def user() -> str:
+        order.append("who asks?")
+        return g.get("user", "nobody")  # type: ignore[no-any-return]  # of Flask's `g`
 
     def authenticated(view: Callable[[], str]) -> Callable[[], str]:
         @wraps(view)
         def wrapper() -> str:
             kit.cache.get("unrelated")  # would take a planned look-up along
+            order.append("authentication")
             g.user = request.headers["X-User"]
             return view()
 
@@ -128,13 +132,16 @@ def test_a_function_runs_at_its_place_and_not_before(
 
     @app.get("/")
     @authenticated
-    @cache_result(vary=[lambda: g.user])
+    @cache_result(vary=[user])
     def page() -> str:
         return str(g.user)
 
-    for _ in range(2):
-        for user in ("alice", "bob"):
-            assert app.test_client().get("/", headers={"X-User": user}).text == user
+    for hit in (False, True):
+        for name in ("alice", "bob"):
+            order.clear()
+            response = app.test_client().get("/", headers={"X-User": name})
+            assert (response.text, was_hit(response)) == (name, hit)
+            assert order == ["authentication", "who asks?"]
 
 
 def test_headers_alone_are_looked_up_ahead(kit: RedisKit, app: Flask, proxy: Proxy) -> None:
@@ -248,3 +255,23 @@ def test_a_view_called_by_another_view_has_its_variants_too(app: Flask) -> None:
             headers = {"X-Tenant": tenant, "X-User": user}
             for url in ("/inner", "/outer"):
                 assert client.get(url, headers=headers).text == f"{tenant} {user}"
+
+
+def test_a_view_that_says_who_asks_is_cached_when_another_view_calls_it(app: Flask) -> None:
+    login(app)
+    calls: list[str] = []
+
+    @app.get("/inner")
+    @cache_result(vary=[lambda: session.get("name")])
+    def inner() -> str:
+        calls.append(session["name"])
+        return f"inner of {session['name']}"
+
+    app.add_url_rule("/outer", "outer", lambda: f"{'name' in session} {inner()}")
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    for _ in range(2):
+        assert alice.get("/outer").text == "True inner of alice"
+        assert bob.get("/outer").text == "True inner of bob"
+    assert calls == ["alice", "bob"]
