@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, Unpack
 
 import click
 
@@ -24,6 +24,9 @@ from flask_redis_kit.cache.ttl import Ttl, TtlOf
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.core.transaction import Transaction
+
+if TYPE_CHECKING:
+    from flask_redis_kit.cache.sqlalchemy import AnySession, Commits, SessionSource, TagsOfObject
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,6 +110,40 @@ class CacheFeature(ByHand):
         engine = self.engine()
         tags = rules.tags_of_endpoint(engine.context.app, endpoint, arguments)
         engine.invalidation.members(tags, endpoint, soft=soft)
+
+    def invalidate_after_commit(self, session: AnySession, *tags: str) -> None:
+        """Invalidate tags when what a SQLAlchemy session is doing is committed; not if it isn't.
+
+        ``session`` may be a ``scoped_session`` (``db.session``) or an ``AsyncSession``. Within a
+        savepoint they go with it. Tags are invalidated in two trips, before the commit and after
+        it: ``commit()`` raises ``InvalidationError``, and has committed nothing, if the server
+        can't be reached. If it fails just between the two, that is logged as an error and made up
+        for with the next ``invalidate_tags`` of the process.
+        """
+        self._commits.add(session, several_tags(tags, "invalidate_after_commit"))
+
+    def bind_sqlalchemy(self, sessions: SessionSource, tags_of: TagsOfObject) -> None:
+        """Invalidate the tags of every object that SQLAlchemy sessions add, change or delete.
+
+        ``sessions``  a ``sessionmaker``, ``scoped_session`` (``db.session``), session or class.
+        ``tags_of``   makes tags of an object: ``lambda obj: f"product:{obj.id}"``; None: of no
+                      interest. Called for objects as they are and as they were, so that a product
+                      that moves invalidates both categories; it should look at columns, as objects
+                      behind relationships are as they are now.
+
+        When and how as ``invalidate_after_commit`` does. Changes that pass objects by
+        (``update()``, ``delete()``, SQL) are not seen: name their tags to
+        ``invalidate_after_commit``.
+        """
+        self._commits.bind(sessions, tags_of)
+
+    @property
+    def _commits(self) -> Commits:
+        """One object, as its methods are listeners that a session must know again."""
+        from flask_redis_kit.cache.sqlalchemy import Commits  # noqa: PLC0415  # not all have it
+
+        commits: Commits = self.__dict__.setdefault("commits", Commits(self.engine))
+        return commits
 
     def clear(self) -> None:
         """Make everything in the application's namespace a miss. One round trip.

@@ -13,6 +13,7 @@ from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.errors import InvalidationError
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.notices import Notices
+from flask_redis_kit.cache.overdue import MOST, Overdue
 from flask_redis_kit.cache.shards import FEATURE, Place, Shards
 from flask_redis_kit.cache.tags import member
 from flask_redis_kit.core.errors import ConfigError
@@ -42,6 +43,7 @@ class Invalidation:
         self._shards = shards
         self._notices = notices
         self._on_error = on_error or context.config.on_invalidation_error
+        self._overdue = Overdue()
 
     def call(self, digest: Digest, about: str) -> None:
         """Invalidate the value of one call, and of the routes that were this call."""
@@ -56,8 +58,26 @@ class Invalidation:
         """Invalidate every value that has one of these tags; how many tags that were."""
         if not names or not self._config.enabled:
             return 0
-        self.send(self.of_tags(names, soft=soft), tuple(names))
+        overdue = self._overdue.all()
+        exchanges = self.of_tags(names, soft=soft)
+        if len(overdue) > MOST:
+            exchanges += self.of_all()
+        elif overdue:
+            exchanges += self.of_tags(tuple(overdue))
+        if all(self.send(exchanges, tuple(names))):
+            self._overdue.done(overdue)
         return len(names)
+
+    def eventually(self, names: Sequence[str]) -> None:
+        """As ``tags``, for who can do nothing about a failure any more.
+
+        It is logged, and made up for together with the next ``tags`` of this process.
+        """
+        self._overdue.add(names)
+        try:
+            self.tags(names)
+        except InvalidationError as error:
+            self._notices.not_invalidated(error)
 
     def prefix(self, key_prefix: str, *, soft: bool = False) -> None:
         """Invalidate every value of the functions and routes with this ``key_prefix``."""
