@@ -87,9 +87,8 @@ class Devices:
         if not is_id(handle):
             return False
         owner = None if user is None else user_text(user).decode()
-        ended: bool = self._send([self._store.destroy(handle, _tombstone(), user=owner)])[
-            0
-        ].result()
+        destroy = self._store.destroy(handle, _tombstone(), user=owner)
+        ended: bool = self._send([destroy])[0].result()
         if ended:
             self._store.revoked(handle, owner, "revoked")
         return ended
@@ -116,18 +115,19 @@ class Devices:
         """
         living, coming = self._look(user, others)
         by_use = sorted(living, key=lambda handle: living[handle].number(SEEN) or 0.0)
-        victims = by_use[: max(0, len(living) + coming + 1 - most)]
+        by_use += coming
+        victims = by_use[: max(0, len(by_use) + 1 - most)]
         if victims:
             self._end(victims, user, "too many")
             self._remove(user, victims)
 
-    def _look(self, user: str, roll: Mapping[str, bool]) -> tuple[dict[str, Loaded], int]:
-        """What is stored of these sessions, and how many are about to be stored.
+    def _look(self, user: str, roll: Mapping[str, bool]) -> tuple[dict[str, Loaded], Sequence[str]]:
+        """What is stored of these sessions, and those that are about to be stored.
 
         Entries of those that have ended are removed.
         """
         store = self._store
-        living, gone, coming = {}, [], 0
+        living, gone, coming = {}, [], []
         outcomes = self._send([store.glance(handle) for handle in roll])
         for (handle, settled), outcome in zip(roll.items(), outcomes, strict=True):
             found: Loaded = store.settled(handle, outcome, NOTHING)
@@ -136,7 +136,7 @@ class Devices:
             elif settled or found.ended:
                 gone.append(handle)
             else:
-                coming += 1
+                coming.append(handle)
         if gone:
             self._remove(user, gone)
         return living, coming

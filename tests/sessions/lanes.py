@@ -206,11 +206,12 @@ def _threads(url: str, count: int, name: str, config: dict[str, object]) -> Iter
 
 @contextmanager
 def _processes(url: str, count: int, name: str, config: dict[str, object]) -> Iterator[list[Lane]]:
-    spawn = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # they import all of it once
     found, processes = [], []
     for _ in range(count):
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=_serve_in_process, args=(url, name, config, theirs))
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve_in_process, args=(url, name, config, theirs))
         process.start()
         theirs.close()
         processes.append(process)
