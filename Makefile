@@ -14,7 +14,8 @@ ROUNDS ?= 20
 RACE ?= 10
 TRIALS := tests/chaos tests/cache/test_race.py tests/cache/test_model.py \
 	tests/ratelimit/test_exactness.py tests/ratelimit/test_model.py \
-	tests/sessions/test_races.py tests/events/test_races.py tests/events/test_splice.py \
+	tests/sessions/test_races.py tests/sessions/test_race_table.py tests/sessions/test_devices.py \
+	tests/sessions/test_exclusive.py tests/events/test_races.py tests/events/test_splice.py \
 	tests/queue/test_model.py tests/queue/test_processes.py tests/queue/test_faults.py \
 	tests/core/test_wire.py tests/core/test_embedded.py tests/core/test_embedded_failures.py \
 	tests/topologies/test_failover.py tests/topologies/test_cluster_failures.py \
