@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, ClassVar
 
+import click
 from flask import Flask
 from flask import session as flask_session
 
@@ -14,6 +15,7 @@ from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.core.session_watch import current_session
+from flask_redis_kit.sessions.commands import session_commands
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.cookie import CookieSettings
 from flask_redis_kit.sessions.devices import Devices, SessionInfo
@@ -83,6 +85,9 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
                 session.saving.unlock()
 
         app.teardown_request(give_back)
+
+    def commands(self) -> Sequence[click.Command]:
+        return session_commands(self)
 
     def warnings(self, context: Context[SessionsConfig]) -> Iterable[str]:
         if not context.config.enabled or not _is_ours(context):

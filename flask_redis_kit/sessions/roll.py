@@ -43,13 +43,21 @@ class UserIndex:
 
         ``least``  how long a new entry lives at least, in seconds.
         """
-        key = self._key(user)
+        return self.read_hashed(user_digest(user), least)
+
+    def read_hashed(self, hashed: str, least: float = 0) -> Exchange[dict[str, bool]]:
+        """The same by the hash that names the user in the key."""
+        key = self._key_of(hashed)
         call = ROLL.call([key], [int(least), GRACE])
         return Exchange(FEATURE, key, (call,), _members, read_only=True)
 
     def remove(self, user: str, sessions: Sequence[str]) -> Exchange[int]:
         """Remove the entries of sessions that have ended."""
-        key = self._key(user)
+        return self.remove_hashed(user_digest(user), sessions)
+
+    def remove_hashed(self, hashed: str, sessions: Sequence[str]) -> Exchange[int]:
+        """The same by the hash that names the user in the key."""
+        key = self._key_of(hashed)
         command = ("ZREM", key, *sessions)
         return Exchange(FEATURE, key, (command,), _first, idempotent=True, deferrable=True)
 
@@ -60,7 +68,9 @@ class UserIndex:
         return Exchange(FEATURE, key, (command,), _first, idempotent=True, deferrable=True)
 
     def _key(self, user: str) -> str:
-        name = user_digest(user)
+        return self._key_of(user_digest(user))
+
+    def _key_of(self, name: str) -> str:
         return self._keys.key(name, "session", "u", name)
 
 
