@@ -12,20 +12,18 @@ from flask_redis_kit.core.errors import NotInitialized
 from flask_redis_kit.core.feature import current_state
 from flask_redis_kit.core.views import current_context, current_request
 from flask_redis_kit.ratelimit.client_address import Trusted, cached_proxies, checked_prefix
-from flask_redis_kit.ratelimit.gate import Gate
-from flask_redis_kit.ratelimit.guard import Locate, guarded
-from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError
-from flask_redis_kit.ratelimit.rule import (
+from flask_redis_kit.ratelimit.declaration import (
     DEFAULT_LEASE,
     DEFAULT_LIMIT,
-    DEFAULT_WINDOW,
     ConcurrencyOptions,
-    LimitSpec,
-    Rule,
     RuleOptions,
     concurrency_rule,
     rule_of,
 )
+from flask_redis_kit.ratelimit.gate import Gate
+from flask_redis_kit.ratelimit.guard import Locate, guarded
+from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError
+from flask_redis_kit.ratelimit.rule import DEFAULT_WINDOW, LimitSpec, Rule
 
 P = ParamSpec("P")
 R = TypeVar("R")

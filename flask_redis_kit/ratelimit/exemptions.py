@@ -34,4 +34,4 @@ def mark_exempt(target: T) -> T:
 
 def is_exempt(target: object) -> bool:
     """Whether this very view or blueprint was marked."""
-    return getattr(target, _MARK, None) is target
+    return target is not None and getattr(target, _MARK, None) is target

@@ -16,6 +16,15 @@ from flask_redis_kit.ratelimit.checked import Checked
 from flask_redis_kit.ratelimit.client_address import Trusted
 from flask_redis_kit.ratelimit.commands import limits_commands
 from flask_redis_kit.ratelimit.config import RateLimitConfig
+from flask_redis_kit.ratelimit.declaration import (
+    DEFAULT_LEASE,
+    DEFAULT_LIMIT,
+    CheckOptions,
+    ConcurrencyOptions,
+    RuleOptions,
+    concurrency_rule,
+    rule_of,
+)
 from flask_redis_kit.ratelimit.decorator import Limiting, address_at, current_gate
 from flask_redis_kit.ratelimit.departure import depart, give_up
 from flask_redis_kit.ratelimit.exemptions import mark_exempt
@@ -26,18 +35,7 @@ from flask_redis_kit.ratelimit.layout import KEYSPACE
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 from flask_redis_kit.ratelimit.lookup import Target, claims_by_hand, claims_of
 from flask_redis_kit.ratelimit.route import declare
-from flask_redis_kit.ratelimit.rule import (
-    DEFAULT_LEASE,
-    DEFAULT_LIMIT,
-    DEFAULT_WINDOW,
-    CheckOptions,
-    ConcurrencyOptions,
-    LimitSpec,
-    RuleOptions,
-    Spec,
-    concurrency_rule,
-    rule_of,
-)
+from flask_redis_kit.ratelimit.rule import DEFAULT_WINDOW, LimitSpec, Spec
 
 T = TypeVar("T")
 

@@ -16,6 +16,9 @@ from flask_redis_kit.ratelimit.client_address import (
     parsed_proxies,
 )
 from flask_redis_kit.ratelimit.config import RateLimitConfig
+from flask_redis_kit.ratelimit.declaration import (
+    rule_of,
+)
 from flask_redis_kit.ratelimit.exemptions import EXEMPT
 from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, hashed
 from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger, standings_of
@@ -23,7 +26,7 @@ from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.networks import Networks
 from flask_redis_kit.ratelimit.route import APPLICATION, Locate, Outside, Route, route_of
-from flask_redis_kit.ratelimit.rule import Rule, rule_of
+from flask_redis_kit.ratelimit.rule import Rule
 from flask_redis_kit.ratelimit.telling import tell
 from flask_redis_kit.ratelimit.weight import HeavyLogs
 
@@ -135,12 +138,13 @@ class Gate:
         ledger = self.ledger()
         if ledger is None:
             return
+        method = request.method
+        asks = tuple(ask for ask in route.outside if ask.rule.holds_for(method))
         automatic = getattr(request.url_rule, "provide_automatic_options", False)
-        answered = request.method == "OPTIONS" and automatic
-        if route.direct and not answered:
-            ledger.outside = route.outside
+        if route.direct and not (method == "OPTIONS" and automatic):
+            ledger.outside = asks
         else:
-            self.decide(route.outside, ledger)
+            self.decide(asks, ledger)
 
     def admit(self, guard: Guard, rules: Iterable[Rule]) -> Entry | None:
         """At a decorator: its limits; what the caller has to settle when the call returns."""

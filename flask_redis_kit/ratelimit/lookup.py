@@ -8,13 +8,18 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 
 from flask_redis_kit.core.views import current_request, wrappers_of
 from flask_redis_kit.ratelimit.client_address import address_as_counted
+from flask_redis_kit.ratelimit.declaration import (
+    CheckOptions,
+    refuse_others,
+    rule_of,
+)
 from flask_redis_kit.ratelimit.gate import Gate
 from flask_redis_kit.ratelimit.guard import guard_of
 from flask_redis_kit.ratelimit.identity import Identity, hashed
 from flask_redis_kit.ratelimit.ledger import Ask
 from flask_redis_kit.ratelimit.limits import Claim, Limit
 from flask_redis_kit.ratelimit.route import APPLICATION
-from flask_redis_kit.ratelimit.rule import CheckOptions, Rule, Spec, refuse_others, rule_of, spoken
+from flask_redis_kit.ratelimit.rule import Rule, Spec, spoken
 
 Target: TypeAlias = str | Callable[..., Any]
 """An endpoint, a view function, or a limited function."""

@@ -55,6 +55,7 @@ def declare(target: Flask | Blueprint, rule: Rule, locate: Locate) -> None:
     declared: list[tuple[Locate, Rule]] = vars(target).setdefault(_DECLARED, [])
     placed = rule.beside([other for of, other in declared if of == locate])
     if isinstance(target, Flask):
+        target._check_setup_finished("limit")  # from then on it would be late for some requests
         placed = placed.labelled(APPLICATION.removeprefix("@"))
     declared.append((locate, placed))
 
@@ -131,7 +132,8 @@ def _outside(
     locates: Sequence[Locate],
 ) -> Iterator[Ask]:
     """The limits from outside, nearest first; an exemption ends the list."""
-    if any(is_exempt(wrapper) for wrapper in chain):
+    view_class = getattr(app.view_functions.get(endpoint), "view_class", None)
+    if any(is_exempt(each) for each in (*chain, view_class)):
         return
     rules = [rule for guard in own for rule in guard.rules_of(locates)]
     limited = any(rule.enforced and rule.holds_for(method) for rule in rules)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 from flask_redis_kit.ratelimit.limits import Limit
 from flask_redis_kit.ratelimit.rule import Rule
@@ -32,20 +31,15 @@ def warning_of(limit: Limit) -> str | None:
 
 
 class HeavyLogs:
-    """Says it once for each limit, in the log ``flask_redis_kit.ratelimit``. Thread-safe."""
+    """Says it once for each limit, in the log ``flask_redis_kit.ratelimit``."""
 
     def __init__(self) -> None:
         self._said: set[Limit] = set()
-        self._lock = threading.Lock()
 
     def see(self, rule: Rule) -> None:
         """A rule is about to be used."""
         for limit in rule.limits:
             warning = warning_of(limit)
-            if warning is None:
-                continue
-            with self._lock:
-                if limit in self._said:
-                    continue
+            if warning is not None and limit not in self._said:
                 self._said.add(limit)
-            logger.warning(warning)
+                logger.warning(warning)

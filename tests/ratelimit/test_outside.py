@@ -95,6 +95,22 @@ def test_a_shared_limit_counts_the_views_of_a_blueprint_together(limited: Limite
     assert limited.statuses("/a", 1) + limited.statuses("/b", 2) == [200, 200, 429]
 
 
+def test_from_outside_too_a_limit_can_be_about_some_methods_only(limited: Limited) -> None:
+    blueprint = Blueprint("shop", __name__)
+    for path, view in (("/own", rate_limit(9)(lambda: "ok")), ("/plain", lambda: "ok")):
+        blueprint.add_url_rule(path, path[1:], view, methods=["GET", "POST"])
+    limited.kit.ratelimit.limit(blueprint, 1, methods=["POST"])
+    limited.kit.ratelimit.limit(limited.app, 3, methods=["DELETE"])
+    limited.app.register_blueprint(blueprint)
+    for path in ("/own", "/plain"):
+        assert limited.statuses(path, 3) == [200] * 3
+        assert [limited.client.post(path).status_code for _ in range(2)] == [200, 429]
+    assert [limited.client.delete("/none").status_code for _ in range(4)] == [404, 404, 404, 429]
+    assert limited.statuses("/none", 3) == [404] * 3
+    with pytest.raises(AssertionError, match="first request"):
+        limited.kit.ratelimit.limit(limited.app, 5)
+
+
 def test_limits_of_blueprints_around_each_other_all_hold(limited: Limited) -> None:
     inner, outer = Blueprint("inner", __name__), Blueprint("outer", __name__)
     inner.add_url_rule("/deep", "deep", lambda: "ok")
@@ -249,10 +265,21 @@ def test_an_exempt_view_has_only_its_own_limits(make_app: MakeApp) -> None:
     def free() -> str:
         return "ok"
 
+    @exempt
+    class Item(MethodView):
+        def get(self) -> str:
+            return "ok"
+
+    class Derived(Item):
+        pass
+
+    limited.app.add_url_rule("/item", view_func=Item.as_view("item"))
+    limited.app.add_url_rule("/derived", view_func=Derived.as_view("derived"))
     add(limited, "/own", exempt(rate_limit(3)(lambda: "ok")))
     add(limited, "/inner", rate_limit(3)(exempt(lambda: "ok")))
     add(limited, "/other")
-    assert limited.statuses("/free", 5) == [200] * 5
+    assert limited.statuses("/free", 5) == limited.statuses("/item", 5) == [200] * 5
+    assert limited.statuses("/derived", 2) == [200, 429]
     for path in ("/own", "/inner"):
         assert limited.statuses(path, 4) == [200, 200, 200, 429]
     assert limited.statuses("/other", 2) == [200, 429]
