@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flask_redis_kit.core.exchange import Exchange
-from flask_redis_kit.ratelimit import admission
+from flask_redis_kit.ratelimit import admission, scripts
 from flask_redis_kit.ratelimit.identity import hashed
 from flask_redis_kit.ratelimit.limits import Claim, Limit
 from flask_redis_kit.ratelimit.scripts import Verdict
@@ -69,7 +69,7 @@ def test_what_was_counted_before_another_refused_is_handed_back_exactly(
     claims = [claim(who, 300, algorithm=algorithm) for who in "ac"]
     last = claim("b", 1)
     looked: list[bool] = []
-    look = admission.peek
+    look = scripts.peek
 
     def taken_after_the_look(group: Sequence[Claim]) -> Exchange[Verdict]:
         if group[0].key == last.key and not looked:
