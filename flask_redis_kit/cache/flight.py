@@ -174,9 +174,10 @@ class Flights:
         wait = self._config.wait_seconds if wait_seconds is None else wait_seconds
         until = time.monotonic() + wait
         place = self._shards.place(call.digest)
-        won = yield from self._lease(call, place, decode, miss)
-        if won is not None:
-            return won
+        if wait <= 0 or not self._gatherings.holds(call.digest.text):
+            won = yield from self._lease(call, place, decode, miss)
+            if won is not None:
+                return won
         gathering, waiter = self._gatherings.join(call.digest.text)
         pause = _FIRST_PAUSE
         try:

@@ -105,6 +105,10 @@ class Gatherings:
         self._lock = threading.Lock()
         self._all = {}
 
+    def holds(self, name: str) -> bool:
+        """Whether somebody waits for this value, so that another one has its lease."""
+        return name in self._all
+
     def join(self, name: str) -> tuple[Gathering, Waiter]:
         """Begin to wait for a value."""
         with self._lock:

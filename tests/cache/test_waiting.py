@@ -253,6 +253,23 @@ def test_a_bell_that_rings_after_its_waiters_loop_was_closed_harms_nothing() -> 
     assert bell.rang
 
 
+def test_who_finds_others_waiting_does_not_ask_for_the_lease(
+    kit: RedisKit, proxy: Proxy, redis_client: redis.Redis
+) -> None:
+    value = Value(kit)
+    with ThreadPoolExecutor(10) as pool, held(redis_client, value):
+        first = pool.submit(value.get, new)
+        wait_until(lambda: waiting(value, 1), what="the first to wait")
+        with proxy.counting() as count:
+            others = [pool.submit(value.get, new) for _ in range(9)]
+            wait_until(lambda: waiting(value, 10), what="all to wait")
+        assert all(command[0] != b"SET" for command in count.commands)
+        assert value.get(new, wait_seconds=0) == "new", "who can't wait asks, and computes"
+        redis_client.delete(value.place.lease)
+        assert [each.result() for each in (first, *others)] == ["new"] * 10
+    assert len(value.calls) == 2
+
+
 # refresh
 
 
