@@ -13,6 +13,7 @@ ROUNDS ?= 20
 # how much longer than in `make test` each race of the cache is there
 RACE ?= 10
 TRIALS := tests/chaos tests/cache/test_race.py tests/cache/test_model.py \
+	tests/cache/test_api_model.py tests/cache/test_killed.py \
 	tests/ratelimit/test_exactness.py tests/ratelimit/test_model.py \
 	tests/sessions/test_races.py tests/sessions/test_race_table.py tests/sessions/test_devices.py \
 	tests/sessions/test_exclusive.py tests/events/test_races.py tests/events/test_splice.py \
