@@ -25,7 +25,7 @@ logger = logging.getLogger("flask_redis_kit.ratelimit")
 
 def depart(gate: Gate, app: Flask, response: Response) -> Response:
     """The response as it leaves: it may be another one, if only now a limit refuses."""
-    ledger = gate.ledger()
+    ledger = gate.opened()
     if ledger is None:
         return response
     if ledger.outside:
@@ -41,7 +41,7 @@ def depart(gate: Gate, app: Flask, response: Response) -> Response:
 
 def give_up(gate: Gate) -> None:
     """The request ends without a response of its own: an exception went through."""
-    ledger = gate.ledger()
+    ledger = gate.opened()
     if ledger is not None and ledger.open and ledger.is_at_home():
         for entry in gate.leave(ledger, Response(status=500)):
             gate.limiter.release(entry.decision)

@@ -219,5 +219,5 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
     @property
     def current(self) -> RateLimitResult | None:
         """The tightest limit of the current request so far; None if nothing was counted in it."""
-        ledger = self.engine().ledger()
+        ledger = self.engine().opened()
         return None if ledger is None else ledger.tightest

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask_redis_kit.core.feature import Context
-from flask_redis_kit.core.request import RequestBatch
-from flask_redis_kit.core.views import current_request
+from flask_redis_kit.core.request import RequestBatch, batch_of
+from flask_redis_kit.core.views import current_context, current_request
 from flask_redis_kit.ratelimit.answer import refusal_of
 from flask_redis_kit.ratelimit.client_address import (
     Proxies,
@@ -106,6 +106,14 @@ class Gate:
         """What was decided in the current request; None outside of one."""
         batch = self.context.batch()
         return None if batch is None else ledger_of(batch)
+
+    def opened(self) -> Ledger | None:
+        """The ledger of the current request, if anything was to be decided in it."""
+        context = current_context()
+        if context is None or context.app is not self.context.app:
+            return None
+        batch = batch_of(context.request, self.context.kit_name, self.context.app)
+        return None if batch is None else batch.notes.get(NOTE)
 
     def route(self, request: Request) -> Route:
         """Which limits hold for a request."""
@@ -274,8 +282,9 @@ class Gate:
 
 def ledger_of(batch: RequestBatch) -> Ledger:
     """The ledger of a request, made at the first call."""
-    ledger: Ledger = batch.notes.setdefault(NOTE, None) or Ledger()
-    batch.notes[NOTE] = ledger
+    ledger: Ledger | None = batch.notes.get(NOTE)
+    if ledger is None:
+        ledger = batch.notes.setdefault(NOTE, Ledger())
     return ledger
 
 
