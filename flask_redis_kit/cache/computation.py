@@ -4,41 +4,53 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import Payload
+from flask_redis_kit.cache.running import Running, tag
 
 log = logging.getLogger("flask_redis_kit.cache")
-Pack = Callable[[Any], tuple[Payload | None, tuple[bytes, ...]]]
-"""Makes of a value what is stored (None: nothing is), and its tags beyond those of the call."""
 
 
-def computation(
-    flights: Flights, call: Call, decode: Decode, lifetime: Lifetime, pack: Pack
-) -> Flow[Any]:
-    """The value from the cache, or computed and stored. One round trip for a hit, three else.
+class Computation(NamedTuple):
+    """A value that may have to be computed.
 
-    While one computes, others wait, or are served the old value in its grace period; so is the one
-    whose computation raises.
+    ``owner``   the cache it belongs to, for the tags that are added meanwhile.
+    ``about``   its name in messages.
+    ``pack``    makes of it and its user's tags what is stored; None: nothing is.
     """
-    found = yield from flights.obtain(call, decode)
-    if isinstance(found, Hit):
-        return found.value
-    try:
-        value = yield COMPUTE
-    except Exception:
-        stale = flights.rescue(found)
-        yield from flights.close(found, None, lifetime)
-        if stale is None:
-            raise
-        log.warning("A computation has failed; its old value is served", exc_info=True)
-        return stale.value
-    except BaseException:
-        yield from flights.close(found, None, lifetime)
-        raise
-    payload, tags = (None, ()) if found.token is None else pack(value)
-    yield from flights.close(found, payload, lifetime, tags)
-    return value
+
+    owner: object
+    call: Call
+    about: str
+    lifetime: Lifetime
+    decode: Decode
+    pack: Callable[[Any, tuple[bytes, ...]], Payload | None]
+
+    def flow(self, flights: Flights) -> Flow[Any]:
+        """The value from the cache, or computed and stored. One round trip for a hit, three else.
+
+        While one computes, others wait, or are served the old value in its grace period; so is the
+        one whose computation raises. What is made of the value gets its tags.
+        """
+        found = yield from flights.obtain(self.call, self.decode)
+        if isinstance(found, Hit):
+            tag(self.owner, found.tags)
+            return found.value
+        with Running(self.owner, self.call.tags) as running:
+            try:
+                value = yield COMPUTE
+            except BaseException as error:
+                stale = flights.rescue(found) if isinstance(error, Exception) else None
+                yield from flights.close(found, None, self.lifetime)
+                if stale is None:
+                    raise
+                log.warning("%s has failed; its old value is served", self.about, exc_info=True)
+                tag(self.owner, stale.tags)
+                return stale.value
+            payload = None if found.token is None else self.pack(value, running.tags)
+            yield from flights.close(found, payload, self.lifetime, running.tags)
+            return value

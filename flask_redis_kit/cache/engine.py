@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -37,11 +38,13 @@ class CacheEngine:
         """By cached function: whether it is a view of the application."""
         self.permitted: WeakSet[Any] = WeakSet()
         """Cached views that have said of a response that everyone may have it."""
+        self.telling: WeakSet[Any] = WeakSet()
+        """Cached views whose ``vary=`` was seen to tell users apart."""
         self.flights = Flights(context.config, self.shards, self.notices, partial(report, self))
         self.invalidation = Invalidation(context, self.shards, self.notices)
         self._packing = Packing(context, self.notices)
         misses = MissMemory()
-        self.finder = Finder(context, self.shards, self.flights, self.notices, misses)
+        self.finder = Finder(context, self.shards, self.flights, self.notices, misses, self)
         self.values = Values(
             context,
             self.shards,
@@ -50,6 +53,7 @@ class CacheEngine:
             self.notices,
             self._packing,
             misses,
+            self,
         )
         self._default_ttl_ms = milliseconds(context.config.default_ttl)
 
@@ -74,9 +78,10 @@ class CacheEngine:
         flags: int = 0,
         *,
         subject: str | None = None,
+        tags: Sequence[bytes] = (),
     ) -> Payload | None:
         """The payload of a value; None, warned of once and counted, if it can't be stored.
 
         ``about`` names the function in the warning; it is counted under ``subject``.
         """
-        return self._packing.packed(value, about, codec, flags, subject=subject)
+        return self._packing.packed(value, about, codec, flags, subject=subject, tags=tags)

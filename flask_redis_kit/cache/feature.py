@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, Unpack
 
 import click
+from flask import Flask
 
-from flask_redis_kit.cache import rules
+from flask_redis_kit.cache import fragment, rules
 from flask_redis_kit.cache.address import tags_of_url
 from flask_redis_kit.cache.by_hand import ByHand
 from flask_redis_kit.cache.cached import Cached
@@ -15,6 +16,7 @@ from flask_redis_kit.cache.commands import cache_commands
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.decorator import decorator
 from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.invalidation import checked_prefix
 from flask_redis_kit.cache.options import Declared, checked_options
 from flask_redis_kit.cache.running import tag
 from flask_redis_kit.cache.shards import KEYSPACE
@@ -38,6 +40,18 @@ class CacheFeature(ByHand):
     name: ClassVar[str] = "cache"
     config_class: ClassVar[type[CacheConfig]] = CacheConfig
     keyspace: ClassVar[tuple[KeySpec, ...]] = KEYSPACE
+
+    def install(self, app: Flask) -> None:
+        """Give templates ``{% cache %}``. No I/O."""
+        fragment.install(app, self)
+
+    def engine_of(self, app: Flask) -> CacheEngine:
+        """The engine in this application, be it the current one or not."""
+        for state in app.extensions["redis_kit"].values():
+            if state.features.get(self.name) is self:
+                engine: CacheEngine = state.engine(self)
+                return engine
+        return self.engine()
 
     def build(self, context: Context[CacheConfig]) -> CacheEngine:
         """Make the engine of one application. No I/O."""
@@ -144,6 +158,14 @@ class CacheFeature(ByHand):
 
         commits: Commits = self.__dict__.setdefault("commits", Commits(self.engine))
         return commits
+
+    def invalidate_fragment(self, name: str, *vary: object, soft: bool = False) -> None:
+        """Invalidate the template fragments with this name; or those that vary by these values.
+
+        As ``invalidate_tags``.
+        """
+        tag = fragment.tag_of(checked_prefix(name), vary or None)
+        self.engine().invalidation.members([tag], name, soft=soft)
 
     def clear(self) -> None:
         """Make everything in the application's namespace a miss. One round trip.

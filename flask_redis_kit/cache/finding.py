@@ -14,6 +14,7 @@ from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.misses import NEVER, MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.reading import Look
+from flask_redis_kit.cache.running import tag
 from flask_redis_kit.cache.serializer import Serializer, decoder
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import BY_HAND, report
@@ -51,6 +52,7 @@ class Finder:
         flights: Flights,
         notices: Notices,
         misses: MissMemory,
+        owner: object,
     ) -> None:
         self.context = context
         self._config = context.config
@@ -58,6 +60,7 @@ class Finder:
         self._flights = flights
         self._notices = notices
         self._misses = misses
+        self._owner = owner
 
     def get(
         self, key: str, default: object, *, stale: bool = False, codec: Serializer | None = None
@@ -125,6 +128,7 @@ class Finder:
             report(self, BY_HAND, "miss")
             return None
         report(self, BY_HAND, "hit" if hit.fresh_ms > 0 else "stale")
+        tag(self._owner, hit.tags)  # what is made of it hangs on them, too
         return hit
 
     def _remember(self, missed: Sequence[Seen]) -> None:

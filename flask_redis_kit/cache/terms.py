@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.packing import TOO_MANY_TAGS
 from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.running import Running
 from flask_redis_kit.cache.signals import Reason
 from flask_redis_kit.cache.tags import MAX_TAGS
 
 _FAILED = "%s: a result is not cached, because of its @cache_result(…): %r. Said once."
-_TAGS = (
-    "%s: a result is not cached, as it has %d tags with those of the values it is made of: a value "
-    f"may have {MAX_TAGS}. Give those values one tag in common instead of one each."
-)
 
 
 def terms(
@@ -43,6 +40,6 @@ def terms(
         return "ttl"
     count = len(running.tags)
     if count > MAX_TAGS:
-        engine.notices.once(("tags", recipe.about), _TAGS, recipe.about, count)
+        engine.notices.once(("tags", recipe.about), TOO_MANY_TAGS, recipe.about, count)
         return "tags"
     return lifetime

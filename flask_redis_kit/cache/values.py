@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from flask_redis_kit.cache import changes, log
 from flask_redis_kit.cache.changes import Counted, Put
-from flask_redis_kit.cache.computation import computation
+from flask_redis_kit.cache.computation import Computation
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.finding import raw_call
 from flask_redis_kit.cache.flight import Call, Flights
@@ -57,6 +57,7 @@ class Values:
         notices: Notices,
         packing: Packing,
         misses: MissMemory,
+        owner: object,
     ) -> None:
         self.context = context
         self._config = context.config
@@ -66,6 +67,7 @@ class Values:
         self._notices = notices
         self._packing = packing
         self._misses = misses
+        self._owner = owner
 
     def terms(
         self, ttl: object, tags: object, grace: object = 0, codec: Serializer | None = None
@@ -82,13 +84,16 @@ class Values:
         call = raw_call(key)
         if not self._config.enabled:
             return computed()
+        about = f"kit.cache.get_or_set({key!r:.100})"
+
+        def pack(value: object, tags: tuple[bytes, ...]) -> Payload | None:
+            packed = self._packing.packed
+            return packed(value, about, terms.codec, subject=BY_HAND, tags=tags)
+
         tagged = Call(call.digest, (*call.tags, *terms.tags), BY_HAND)
-
-        def pack(value: object) -> tuple[Payload | None, tuple[bytes, ...]]:
-            about = f"kit.cache.get_or_set({key!r:.100})"
-            return self._packing.packed(value, about, terms.codec, subject=BY_HAND), ()
-
-        return computation(self._flights, tagged, decoder(terms.codec), terms.lifetime, pack)
+        decode = decoder(terms.codec)
+        work = Computation(self._owner, tagged, about, terms.lifetime, decode, pack)
+        return work.flow(self._flights)
 
     # storing
 

@@ -13,7 +13,7 @@ from flask_redis_kit import RedisKit
 from flask_redis_kit.cache import signals
 from flask_redis_kit.cache.freshness import Lifetime
 from tests.cache.conftest import MakeKit
-from tests.cache.flying import Value
+from tests.cache.flying import PATIENT, Value
 from tests.harness.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -24,6 +24,12 @@ def new() -> str:
 
 def fails() -> str:
     raise LookupError
+
+
+@pytest.fixture
+def kit(make_kit: MakeKit, proxy: Proxy) -> RedisKit:
+    """A kit that has time."""
+    return make_kit(proxy.url, **PATIENT)
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def test_a_stale_value_is_renewed_by_whoever_asks_first(value: Value) -> None:
 def test_others_get_the_old_value_at_once_while_one_renews_it(
     value: Value, make_kit: MakeKit, redis_url: str
 ) -> None:
-    other = Value(make_kit(redis_url))
+    other = Value(make_kit(redis_url, **PATIENT))
     computes, may_end = threading.Event(), threading.Event()
 
     def slow() -> str:
@@ -106,7 +112,7 @@ def test_others_in_tasks_get_the_old_value_at_once(value: Value) -> None:
 def test_a_stale_hit_costs_one_trip_where_the_renewal_is_known(
     value: Value, make_kit: MakeKit, proxy: Proxy
 ) -> None:
-    other = Value(make_kit(proxy.url))
+    other = Value(make_kit(proxy.url, **PATIENT))
     other.kit.cache.get("unrelated")  # connected
 
     def slow() -> str:
@@ -134,7 +140,7 @@ def test_a_lease_of_another_process_is_asked_for_again_soon(
 def test_when_renewing_fails_the_old_value_is_served_and_nobody_tries_for_a_while(
     value: Value, make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    other = Value(make_kit(redis_url))
+    other = Value(make_kit(redis_url, **PATIENT))
     assert value.get(fails) == "old"
     assert value.calls == [1]
     assert [value.get(fails) for _ in range(20)] == ["old"] * 20
