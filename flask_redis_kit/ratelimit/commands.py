@@ -33,11 +33,19 @@ _FACTS = (
     "retry_after", "allowed", "shadow",
 )  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
-_endpoint = click.option("--endpoint", help="The endpoint whose limits are meant.")
-_key = click.option("--key", required=True, help="Whom: an address, a user's id, …")
-_name = click.option("--name", help="Instead of --endpoint: the name that was given to check().")
-_limit = click.option("--limit", help="Where it is found by a function: 100, or '100/minute'.")
-_window = click.option("--window", type=float, default=60.0, help="With --name: seconds. [60]")
+
+
+def _meant(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which limits, and whose."""
+    for option in (
+        click.option("--window", type=float, default=60.0, help="With --name: seconds. [60]"),
+        click.option("--limit", help="Where it is found by a function: 100, or '100/minute'."),
+        click.option("--name", help="Instead of --endpoint: the name that was given to check()."),
+        click.option("--key", required=True, help="Whom: an address, a user's id, …"),
+        click.option("--endpoint", help="The endpoint whose limits are meant."),
+    ):
+        function = option(function)
+    return function
 
 
 def limits_commands(feature: Limits) -> Sequence[click.Command]:
@@ -92,11 +100,7 @@ def _show_command(feature: Limits) -> click.Command:
 
 def _peek_command(feature: Limits) -> click.Command:
     @click.command("peek")
-    @_endpoint
-    @_key
-    @_name
-    @_limit
-    @_window
+    @_meant
     @_json
     def peek(as_json: bool, **meant: Any) -> None:
         """Show how limits stand for somebody. Counts nothing."""
@@ -113,11 +117,7 @@ def _peek_command(feature: Limits) -> click.Command:
 
 def _reset_command(feature: Limits) -> click.Command:
     @click.command("reset")
-    @_endpoint
-    @_key
-    @_name
-    @_limit
-    @_window
+    @_meant
     @_json
     def reset(as_json: bool, **meant: Any) -> None:
         """Forget what was counted for somebody."""

@@ -12,7 +12,7 @@ import pytest
 import redis
 from flask import Response, abort, copy_current_request_context, send_file, stream_with_context
 
-from flask_redis_kit import RateLimitExceeded, rate_limit
+from flask_redis_kit import RateLimitExceeded, RedisKit, rate_limit
 from flask_redis_kit.ratelimit import concurrency_limit
 from flask_redis_kit.ratelimit.leased_body import LeasedBody
 from tests.harness.proxy import Proxy
@@ -269,3 +269,24 @@ def test_wrong_arguments_are_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=said):
         concurrency_limit(**arguments)
+
+
+def test_a_refusal_by_another_kit_gives_the_place_back(
+    limited: Limited, redis_client: redis.Redis
+) -> None:
+    limited.app.config["OTHER_URL"] = limited.app.config["REDIS_URL"]
+    other = RedisKit(limited.app, features=("ratelimit",), name="other", config_prefix="OTHER")
+
+    @limited.kit.ratelimit.concurrency_limit(1, key_func=lambda: "k")
+    @other.ratelimit.rate_limit(1, key_func=lambda: "k")
+    def work() -> str:
+        return "done"
+
+    with limited.app.app_context():
+        assert work() == "done"
+        for _ in range(2):
+            with pytest.raises(RateLimitExceeded) as refused:
+                work()
+            assert refused.value.policies == ("per-minute",)
+        assert held(redis_client) == 0
+        other.close()
