@@ -10,6 +10,7 @@ from flask import Flask
 from flask_redis_kit import RedisKit, RedisSessionInterface, cache_result, rate_limit
 from flask_redis_kit.events import Publication
 from flask_redis_kit.queue import JobStatus
+from flask_redis_kit.ratelimit import EXEMPT, RateLimitResult, concurrency_limit
 
 app = Flask("typed")
 kit = RedisKit(app)
@@ -24,6 +25,13 @@ def price(book_id: int, currency: str = "EUR") -> float:
 @rate_limit(limit=10, window=60)
 def search(words: str) -> list[str]:
     return [words]
+
+
+@rate_limit("10/minute;200/day", cost=2, methods=["GET"], on_error="local", algorithm="auto")
+@kit.ratelimit.rate_limit(lambda: EXEMPT, key_func=lambda: ("user", 7))
+@concurrency_limit(3, lease=5)
+async def report(month: int) -> bytes:
+    return b""
 
 
 @kit.queue.task
@@ -51,6 +59,8 @@ shop = Shop()
 
 async def awaited() -> None:
     assert_type(await slow(1), str)
+    assert_type(await report(1), bytes)
+    await report("May")  # type: ignore[arg-type]
     assert_type(await slow.refresh(1), str)
     assert_type(await slow.cached_many([1, 2]), list[str])
     assert_type(await shop.price(1), float)
@@ -79,6 +89,10 @@ assert_type(search("a"), list[str])
 assert_type(send(7), bool)
 assert_type(kit.client, redis.Redis)
 assert_type(kit.cache.invalidate_tags("a"), int)
+assert_type(kit.ratelimit.check("5/minute", key=7).remaining, int)
+assert_type(kit.ratelimit.peek(search).decision.results, tuple[RateLimitResult, ...])
+rate_limit(5, on_error="ignore")  # type: ignore[arg-type]
+rate_limit(5, per_method=True)  # type: ignore[call-arg]
 assert_type(kit.events.publish_to_user(42, "paid", {"id": 7}), Publication)
 assert_type(kit.queue.enqueue(send, {"order": 7}), str)
 assert_type(kit.queue.job("default.1"), JobStatus)
