@@ -45,7 +45,7 @@ class Ending:
         self._answer = answer
         self._turn = turn
         self._running = running
-        # a function in `vary` has told users apart only if somebody has read who it is by now
+        # a function in `vary` tells users apart only if somebody has read who it is by now
         variants = pages.variants
         named = bool(variants.factors) and session_accessed()
         self._covered = pages.options.public or named or "cookie" in variants.names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import Request
@@ -53,8 +53,13 @@ class Pages:
         self._known: dict[bytes, Call] = {}  # of a pure function: its latest results
         self._repeats = are_plain(recipe.defaults.values())
 
-    def page(self, request: Request, given: Arguments) -> Call | Refusal:
-        """The page that a request asks for. ``TypeError`` for arguments without identity."""
+    def page(
+        self, request: Request, given: Arguments, results: Sequence[object] = ()
+    ) -> Call | Refusal:
+        """The page that a request asks for. ``TypeError`` for arguments without identity.
+
+        ``results`` of the functions in ``vary=``.
+        """
         options = self.options
         query = canonical_query(request.query_string, options.query)
         if query is None:
@@ -71,7 +76,7 @@ class Pages:
             if body is None:
                 return BODY
             key |= {"method": request.method, "type": body[0], "body": body[1]}
-        if not self.variants.add_to(key, request.environ):
+        if not self.variants.add_to(key, request.environ, results):
             return VARY
         whole = self._is_whole(given)
         by_path = whole or self._is_incomplete(request, given)

@@ -36,6 +36,13 @@ SESSION = Refusal(
     "vary=[lambda: current_user.get_id()]. Or cache the functions beneath the view, with the "
     "user's id as an argument.",
 )
+UNTOLD = Refusal(
+    "session",
+    "it reads the session, and what vary= gives does not stand in the session, so it may not tell "
+    "users apart. If it does, or if the response is the same for everyone, say public=True as "
+    "well; else say who asks, such as vary=[lambda: current_user.get_id()].",
+)
+UNTOLD_YET = Refusal("session")
 AUTHORIZATION = Refusal(
     "authorization",
     "the request has an Authorization header. If the response is the same for everyone, say "

@@ -28,11 +28,12 @@ class Variants:
 
     ``names``      the headers, in lower case.
     ``factors``    the functions.
-    ``personal``   whether it may tell users apart: by a function, or by the header that says who
+    ``personal``   whether it may tell users apart: by a function, or by a header that says who
                    asks. (Others, such as a language, leave one user's page to everybody.)
+    ``of_session`` whether it may tell sessions apart: by a function, or by the cookies.
     """
 
-    __slots__ = ("_headers", "factors", "names", "personal", "titles")
+    __slots__ = ("_headers", "factors", "names", "of_session", "personal", "titles")
 
     def __init__(self, vary: Sequence[str | Factor]) -> None:
         titles = {each.strip().lower(): each.strip() for each in vary if isinstance(each, str)}
@@ -40,20 +41,26 @@ class Variants:
         self.names = frozenset(titles)
         self.factors: tuple[Factor, ...] = tuple(each for each in vary if not isinstance(each, str))
         self.personal = bool(self.factors) or not self.names.isdisjoint(_IDENTITIES)
+        self.of_session = bool(self.factors) or "cookie" in self.names
         self._headers = [(name, _variable(name)) for name in sorted(titles)]
 
     def covers(self, name: str) -> bool:
-        """Whether responses that differ by this header have keys of their own.
+        """Whether responses that differ by this header have keys of their own."""
+        return name.lower() in self.names
 
-        A function that says who asks stands for the headers that do.
-        """
-        name = name.lower()
-        return name in self.names or (bool(self.factors) and name in _IDENTITIES)
+    def results(self) -> list[object]:
+        """What the functions give, called in their order."""
+        return [factor() for factor in self.factors]
 
-    def add_to(self, key: dict[str, Any], environ: Mapping[str, Any]) -> bool:
+    def add_to(
+        self,
+        key: dict[str, Any],
+        environ: Mapping[str, Any],
+        results: Sequence[object] | None = None,
+    ) -> bool:
         """Add this request's variant to its key; False if a header is too long for one.
 
-        Calls the functions, in their order.
+        ``results`` of the functions, if they were called already.
         """
         for name, variable in self._headers:
             value = environ.get(variable)
@@ -62,8 +69,8 @@ class Variants:
                     return False
                 value = normalised(name, value)
             key[f"header:{name}"] = value
-        for n, factor in enumerate(self.factors):
-            key[f"vary[{n}]"] = factor()
+        for n, result in enumerate(self.results() if results is None else results):
+            key[f"vary[{n}]"] = result
         return True
 
 

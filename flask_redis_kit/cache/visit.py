@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
 
-from flask import Request, Response, got_request_exception
+from flask import Request, Response, got_request_exception, session
 from werkzeug.exceptions import HTTPException
 
 from flask_redis_kit.cache.answer import Answer
@@ -25,13 +25,16 @@ from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import (
     AUTHORIZATION,
     SESSION,
+    UNTOLD,
+    UNTOLD_YET,
     Refusal,
     is_permitted,
     needs_permission,
 )
+from flask_redis_kit.cache.telling import tells_users_apart
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import RequestBatch
-from flask_redis_kit.core.session_watch import session_accessed
+from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
 
 
 class Visit:
@@ -120,17 +123,38 @@ class Visit:
         if barred is not None:
             return barred, None
         if page is None or not as_planned:
-            return self.pages.page(self.request, self.given), None
+            return self._asked(), None
         return page, None if pending is None else pending.result
 
     def _barred(self) -> Refusal | None:
         """Why this request must get an answer of its own."""
         if self._needs_permission() and self.wrapper not in self.engine.permitted:
             return AUTHORIZATION
-        variants = self.pages.variants
-        if self.pages.options.public or variants.personal or not session_accessed():
+        pages = self.pages
+        if pages.options.public or pages.variants.of_session or not session_accessed():
             return None
         return SESSION
+
+    def _asked(self) -> Call | Refusal:
+        """The page asked for; refused if the session was read and it isn't known to be one's."""
+        variants = self.pages.variants
+        if not variants.factors:
+            return self.pages.page(self.request, self.given)
+        watch = SessionWatch()
+        try:
+            results = variants.results()
+        finally:
+            asked = watch.end()
+        sure = asked or self.pages.options.public or "cookie" in variants.names
+        if not sure and session_accessed():
+            told = tells_users_apart(results, session)
+            if told:
+                self.engine.telling.add(self.wrapper)
+            elif told is None and self.wrapper not in self.engine.telling:
+                return UNTOLD_YET
+            elif told is False:
+                return UNTOLD
+        return self.pages.page(self.request, self.given, results)
 
     def _needs_permission(self) -> bool:
         return needs_permission(self.request, self.pages.options, self.pages.variants)

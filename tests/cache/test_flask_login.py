@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import flask_login
 import pytest
 import redis
-from flask import Flask
+from flask import Flask, request, session
 from flask.typing import ResponseReturnValue
 from werkzeug.test import TestResponse
 
@@ -131,3 +132,66 @@ def test_a_user_that_nobody_loads_before_the_view_counts_as_well(
         assert [each.text for each in answers] == ["Hello alice", "Hello bob", "Hello None"]
     assert not list(redis_client.scan_iter("frk:*:cache:[vw]:*"))
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda: request.accept_languages.best_match(["de", "en"]),
+        lambda: flask_login.current_user.is_authenticated,
+        lambda: "bucket 7",
+    ],
+    ids=["language", "logged in or not", "bucket"],
+)
+def test_what_does_not_tell_users_apart_does_not_make_a_page_anybodys(
+    app: Flask,
+    factor: Callable[[], object],
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app.add_url_rule("/", "home", cache_result(vary=[factor])(name))
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            for client, text in ((alice, "Hello alice"), (bob, "Hello bob")):
+                response = client.get("/", headers={"Accept-Language": "de"})
+                assert response.text == text
+                assert response.headers["Cache-Status"] == "shop; fwd=bypass; detail=session"
+    assert not list(redis_client.scan_iter("frk:*:cache:[vw]:*"))
+    [message] = caplog.messages
+    assert "vary= gives does not stand in the session" in message
+
+
+def test_public_says_that_vary_is_all_there_is(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    emails = {"alice": "a@x.test", "bob": "b@x.test", None: "nobody"}
+
+    def email() -> str:
+        return emails[flask_login.current_user.get_id()]
+
+    app.add_url_rule("/", "home", cache_result(public=True, vary=[email])(email))
+    for answers, hit in zip(ask(app), (False, True), strict=True):
+        assert [each.text for each in answers] == ["a@x.test", "b@x.test", "nobody"]
+        assert [was_hit(each) for each in answers] == [hit] * 3
+    assert not caplog.messages
+
+
+def test_a_page_for_nobody_waits_until_somebody_was_told_apart(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A visitor has a session, too: a token, a basket."""
+    app.add_url_rule("/basket", "basket", lambda: session.update(basket=[1]) or "")
+    app.add_url_rule(
+        "/", "home", cache_result(vary=[lambda: flask_login.current_user.get_id()])(name)
+    )
+    visitor, alice = app.test_client(), app.test_client()
+    visitor.get("/basket")
+    assert not any(was_hit(visitor.get("/")) for _ in range(2))
+    alice.get("/login/alice")
+    alice.get("/")
+    assert [was_hit(visitor.get("/")) for _ in range(2)] == [False, True]
+    assert visitor.get("/").text == "Hello None"
+    assert not caplog.messages

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import pytest
+import redis
 from flask import Flask, g, request, session
 
 from flask_redis_kit import RedisKit, cache_result
+from flask_redis_kit.cache.telling import tells_users_apart
 from flask_redis_kit.cache.variants import normalised
 from tests.cache.test_route import Page, was_hit
 from tests.harness.proxy import Proxy
@@ -275,3 +278,50 @@ def test_a_view_that_says_who_asks_is_cached_when_another_view_calls_it(app: Fla
         assert alice.get("/outer").text == "True inner of alice"
         assert bob.get("/outer").text == "True inner of bob"
     assert calls == ["alice", "bob"]
+
+
+def test_a_function_does_not_stand_for_the_authorization_header(
+    app: Flask, redis_client: redis.Redis
+) -> None:
+    app.add_url_rule("/", "page", cache_result(vary=[lambda: "de"])(said("Authorization")))
+    for who in ("alice", "bob"):
+        response = app.test_client().get("/", headers={"Authorization": who})
+        assert response.text == f"for {who!r}"
+    assert not list(redis_client.scan_iter("frk:*:cache:v:*"))
+
+
+def test_the_authorization_header_does_not_stand_for_the_session(app: Flask) -> None:
+    login(app)
+    app.before_request(lambda: session.get("name") and None)
+    decorate = cache_result(vary=["Authorization"])
+    app.add_url_rule("/", "home", decorate(lambda: str(session.get("name"))))
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    for _ in range(2):
+        assert [alice.get("/").text, bob.get("/").text] == ["alice", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("results", "contents", "tells"),
+    [
+        ([7], {"user_id": 7}, True),
+        ([7], {"_user_id": "7"}, True),
+        (["de", 7], {"user": {"profile": {"id": 7}}}, True),
+        (["de"], {"user_id": 7, "langs": ["en", "de"]}, True),
+        (["de"], {"user_id": 7}, False),
+        ([True], {"fresh": True}, False),
+        ([""], {"name": ""}, False),
+        ([("a", 1)], {"name": "a"}, False),
+        ([None], {"user_id": 7}, None),
+        ([None, None], {"none": None, "token": "x"}, None),
+        ([None, "de"], {"user_id": 7}, False),
+        (["de"], {}, True),
+        ([7], {"deep": [[[[[7]]]]]}, False),
+        ([9999], {"many": list(range(10_000))}, False),
+    ],
+)
+def test_what_tells_users_apart(
+    results: list[object], contents: dict[str, Any], tells: bool | None
+) -> None:
+    assert tells_users_apart(results, contents) is tells
