@@ -131,6 +131,7 @@ class Values:
         stored: dict[str, bool] = {}
         for (key, (call, payload)), outcome in zip(ready.items(), outcomes, strict=True):
             if isinstance(outcome.error, FAILURES):
+                report(self, BY_HAND, "refused", "failure")
                 self._notices.failure("storing", outcome.error)
                 stored[key] = False
             else:

@@ -13,7 +13,7 @@ from flask_redis_kit import RedisKit
 from flask_redis_kit.cache import signals
 from flask_redis_kit.cache.freshness import Lifetime
 from tests.cache.conftest import MakeKit
-from tests.cache.flying import PATIENT, Value
+from tests.cache.flying import PATIENT, Value, finish
 from tests.harness.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -212,10 +212,7 @@ def test_a_value_renewed_between_the_look_and_the_lease_is_not_computed_again(
     send = value.engine.context.send
     step = flow.send(send(next(flow)))  # it has seen the old value, and wants the lease
     assert Value(value.kit).get(new) == "new"
-    with pytest.raises(StopIteration) as stop:
-        while True:
-            step = flow.send(send(step))
-    assert stop.value.value.value == "new"
+    assert finish(flow, step, send).value == "new"
     assert not redis_client.exists(value.place.lease)
 
 
