@@ -18,6 +18,8 @@ from flask_redis_kit.cache.tags import member
 from flask_redis_kit.core.exchange import Exchange, first
 
 LIFETIME = Lifetime(60_000, 60_000)
+PATIENT = {f"REDIS_{name}_TIMEOUT": 30.0 for name in ("SOCKET", "SOCKET_CONNECT", "POOL")}
+"""For tests with many threads on a busy machine: who can't reach the server in time computes."""
 
 
 class Value:
@@ -87,6 +89,16 @@ class Value:
         extra = tuple(member("t", tag) for tag in extra_tags)
         yield from flights.close(turn, packed(codec.encode(value)), self.lifetime, extra)
         return Hit(value, 0, 0)
+
+
+def finish(flow: Flow[Hit], step: Any, send: Callable[[Any], Any]) -> Hit:
+    """Go on with a flow that has come to this step, to its end."""
+    try:
+        while True:
+            step = flow.send(send(step))
+    except StopIteration as stop:
+        hit: Hit = stop.value
+        return hit
 
 
 def soften(kit: RedisKit, *tags: str) -> None:

@@ -159,6 +159,34 @@ def test_a_ttl_that_somebody_made_longer_harms_nothing(
     assert hit.fresh_ms > LIFETIME.fresh_ms
 
 
+def test_a_value_of_another_log_is_a_miss(kit: RedisKit, redis_client: redis.Redis) -> None:
+    value = stored(kit)
+    redis_client.zincrby(value.place.log, -2, "!n")
+    assert value.seen() is None
+    assert value.get(new) == value.get(fails) == "new"
+
+
+def test_a_value_from_a_future_that_the_log_has_lost_is_a_miss(
+    kit: RedisKit, redis_client: redis.Redis
+) -> None:
+    kit.cache.invalidate_tags("x")
+    value = stored(kit)
+    redis_client.zincrby(value.place.log, -1, "!s")
+    assert value.seen() is None
+
+
+def test_a_value_whose_invalidation_the_log_has_forgotten_is_a_miss(
+    make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
+) -> None:
+    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=5)
+    value = stored(kit)
+    kit.cache.invalidate_tags("t")
+    kit.cache.invalidate_tags(*(f"noise:{n}" for n in range(6)))
+    assert redis_client.zscore(value.place.log, "t:t") is None
+    assert value.seen() is None
+    assert value.get(new) == value.get(fails) == "new"
+
+
 @pytest.mark.standalone("its one server is killed")
 def test_a_server_killed_between_the_lease_and_the_store_costs_the_store_only(
     kit: RedisKit, server: Server

@@ -18,7 +18,7 @@ from flask_redis_kit.cache.bell import Bell
 from flask_redis_kit.cache.gathering import Gathering, Gatherings
 from flask_redis_kit.cache.reading import Look, asked_for
 from tests.cache.conftest import MakeKit
-from tests.cache.flying import Value
+from tests.cache.flying import PATIENT, Value
 from tests.harness.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -31,6 +31,12 @@ def new() -> str:
 
 def fails() -> str:
     raise LookupError
+
+
+@pytest.fixture
+def kit(make_kit: MakeKit, proxy: Proxy) -> RedisKit:
+    """A kit that has time."""
+    return make_kit(proxy.url, **PATIENT)
 
 
 @contextmanager
@@ -63,7 +69,7 @@ def test_how_long_to_wait_is_said_for_each_call(kit: RedisKit, redis_client: red
 def test_of_many_waiting_threads_one_asks_the_server(
     make_kit: MakeKit, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
-    value = Value(make_kit(proxy.url, REDIS_MAX_CONNECTIONS=40))
+    value = Value(make_kit(proxy.url, REDIS_MAX_CONNECTIONS=40, **PATIENT))
     with ThreadPoolExecutor(30) as pool, held(redis_client, value):
         waiters = [pool.submit(value.get, new) for _ in range(30)]
         wait_until(lambda: waiting(value, 30), what="all to wait")
@@ -83,7 +89,7 @@ def test_of_many_waiting_threads_one_asks_the_server(
 def test_of_many_waiting_tasks_one_asks_the_server(
     make_kit: MakeKit, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
-    value = Value(make_kit(proxy.url))
+    value = Value(make_kit(proxy.url, **PATIENT))
 
     async def compute() -> str:
         return "new"
@@ -169,7 +175,7 @@ def test_who_waits_gets_what_is_valid_now_not_what_was_computed_before_an_invali
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(value.get, outdated)
         assert computes.wait(10)
-        Value(make_kit(redis_url)).kit.cache.invalidate_tags("t")
+        Value(make_kit(redis_url, **PATIENT)).kit.cache.invalidate_tags("t")
         second = pool.submit(value.get, new)
         wait_until(lambda: waiting(value, 1), what="the second to wait")
         may_end.set()
