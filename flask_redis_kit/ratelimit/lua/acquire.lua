@@ -42,8 +42,8 @@ local function score_at(key, rank)
   return tonumber(call('ZRANGE', key, rank, rank, 'WITHSCORES')[2])
 end
 
--- Each reader returns what counts now: `used` units, when the first and the last of them free
--- (`oldest`, `newest`: us of the server's clock), and freeing(n): when n of them have freed.
+-- Each reader returns what counts now: `used` units, and when the first and the last of them free
+-- (`oldest`, `newest`: us of the server's clock). Its `frees` tells when `count` of them have freed.
 
 local function read_log(key, window)
   local log = {now = clock, used = 0, expired = 0}
@@ -67,11 +67,12 @@ local function read_log(key, window)
   if log.used > 0 then
     log.oldest = oldest + window
     log.newest = newest + window
-    log.freeing = function(count)
-      return count == 1 and log.oldest or score_at(key, log.expired + count - 1) + window
-    end
   end
   return log
+end
+
+local function log_frees(key, log, window, count)
+  return score_at(key, log.expired + count - 1) + window
 end
 
 local function write_log(key, log, window, cost)
@@ -121,16 +122,18 @@ local function weigh(log, units, window)
     table.sort(live)
     log.oldest = bucket_end(live[1], window)
     log.newest = bucket_end(live[#live], window)
-    log.freeing = function(count)
-      for _, bucket in ipairs(live) do
-        count = count - units[bucket]
-        if count <= 0 then
-          return bucket_end(bucket, window)
-        end
-      end
-    end
+    log.live = live
   end
   return log
+end
+
+local function bucket_frees(log, window, count)
+  for _, bucket in ipairs(log.live) do
+    count = count - log.units[bucket]
+    if count <= 0 then
+      return bucket_end(bucket, window)
+    end
+  end
 end
 
 local function read_buckets(key, window)
@@ -215,6 +218,10 @@ local function read_either(key, window, limit)
   return read_log(key, window)
 end
 
+local function either_frees(key, log, window, count)
+  return log.hash and bucket_frees(log, window, count) or log_frees(key, log, window, count)
+end
+
 local function write_either(key, log, window, cost, limit)
   if log.hash then
     return write_buckets(key, log, window, cost)
@@ -227,16 +234,18 @@ local function write_either(key, log, window, cost, limit)
   log.oldest, log.newest, log.born = buckets.oldest, buckets.newest, buckets.born
 end
 
-local function read_leases(key, lease)
+local function lease_frees(key, _, lease, count)
   local low, high = '(' .. whole(clock), whole(clock + 2 * lease)
-  local log = {now = clock, used = call('ZCOUNT', key, low, high)}
-  if log.used > 0 then
-    log.freeing = function(count)
-      local holder = call('ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', count - 1, 1)
-      return tonumber(holder[2])
-    end
-    log.oldest = log.freeing(1)
-    log.newest = log.freeing(log.used)
+  local holder = call('ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', count - 1, 1)
+  return tonumber(holder[2])
+end
+
+local function read_leases(key, lease)
+  local used = call('ZCOUNT', key, '(' .. whole(clock), whole(clock + 2 * lease))
+  local log = {used = used}
+  if used > 0 then
+    log.oldest = lease_frees(key, log, lease, 1)
+    log.newest = used == 1 and log.oldest or lease_frees(key, log, lease, used)
   end
   return log
 end
@@ -252,18 +261,20 @@ local function write_leases(key, log, lease)
 end
 
 local READ = {s = read_log, a = read_either, c = read_leases}
+local FREES = {s = log_frees, a = either_frees, c = lease_frees}
 local WRITE = {s = write_log, a = write_either, c = write_leases}
 
 -- How long until `cost` units fit.
-local function retry(log, limit, cost)
-  local over = log.used + cost - limit
+local function retry(key, log, cost)
+  local over = log.used + cost - log.limit
   if over <= 0 then
     return 0
   end
   if over > log.used then
     return -1
   end
-  return math.ceil(log.freeing(over) - clock)
+  local freed = over == 1 and log.oldest or FREES[log.kind](key, log, log.window, over)
+  return math.ceil(freed - clock)
 end
 
 local logs = {}
@@ -272,7 +283,8 @@ for i, key in ipairs(KEYS) do
   local kind, limit, window, cost, shadow = unpack(ARGV, 5 * i - 3, 5 * i + 1)
   limit, window, cost = tonumber(limit), tonumber(window), tonumber(cost)
   local log = READ[kind](key, window, limit)
-  log.retry = retry(log, limit, math.max(cost, 1))
+  log.kind, log.limit, log.window, log.cost = kind, limit, window, cost
+  log.retry = retry(key, log, math.max(cost, 1))
   if log.retry ~= 0 and cost > 0 and shadow ~= '1' then
     admitted = 0
   end
@@ -280,18 +292,16 @@ for i, key in ipairs(KEYS) do
 end
 
 local reply = {admitted, clock}
-for i, key in ipairs(KEYS) do
-  local kind, limit, window, cost = unpack(ARGV, 5 * i - 3, 5 * i)
-  limit, window, cost = tonumber(limit), tonumber(window), tonumber(cost)
-  local log = logs[i]
-  if admitted == 1 and token ~= '' and cost > 0 and log.retry == 0 then
-    WRITE[kind](key, log, window, cost, limit)
-    log.used = log.used + cost
+for i, log in ipairs(logs) do
+  if admitted == 1 and token ~= '' and log.cost > 0 and log.retry == 0 then
+    WRITE[log.kind](KEYS[i], log, log.window, log.cost, log.limit)
+    log.used = log.used + log.cost
   end
-  reply[#reply + 1] = math.max(0, limit - log.used)
-  reply[#reply + 1] = log.oldest and math.ceil(log.oldest - clock) or 0
-  reply[#reply + 1] = log.newest and math.ceil(log.newest - clock) or 0
-  reply[#reply + 1] = log.retry
-  reply[#reply + 1] = log.born or 0
+  local at = #reply
+  reply[at + 1] = math.max(0, log.limit - log.used)
+  reply[at + 2] = log.oldest and math.ceil(log.oldest - clock) or 0
+  reply[at + 3] = log.newest and math.ceil(log.newest - clock) or 0
+  reply[at + 4] = log.retry
+  reply[at + 5] = log.born or 0
 end
 return reply
