@@ -292,13 +292,18 @@ def test_a_function_does_not_stand_for_the_authorization_header(
 
 def test_the_authorization_header_does_not_stand_for_the_session(app: Flask) -> None:
     login(app)
-    app.before_request(lambda: session.get("name") and None)
-    decorate = cache_result(vary=["Authorization"])
-    app.add_url_rule("/", "home", decorate(lambda: str(session.get("name"))))
-    alice, bob = app.test_client(), app.test_client()
+
+    @app.before_request
+    def load() -> None:
+        g.name = session.get("name") if request.cookies else "nobody"
+
+    app.add_url_rule("/", "home", cache_result(vary=["Authorization"])(lambda: str(g.name)))
+    alice, bob, nobody = app.test_client(), app.test_client(), app.test_client()
     alice.get("/login/alice")
     bob.get("/login/bob")
-    for _ in range(2):
+    for hit in (False, True):
+        response = nobody.get("/")
+        assert (response.text, was_hit(response)) == ("nobody", hit)
         assert [alice.get("/").text, bob.get("/").text] == ["alice", "bob"]
 
 
