@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 PERMANENT: Final = "_permanent"
@@ -22,6 +22,19 @@ class Changes(NamedTuple):
         if not (self.changed or self.removed):
             return False
         return any(n in self.changed or n in self.removed for n in map(str.encode, names))
+
+    def and_also(self, others: Changes) -> Changes:
+        """These and others, of other fields."""
+        if not others:
+            return self
+        return Changes({**self.changed, **others.changed}, self.removed + others.removed)
+
+    def applied_to(self, before: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """What fields are with these changes."""
+        after = {**before, **self.changed}
+        for name in self.removed:
+            after.pop(name, None)
+        return after
 
     @property
     def permanence(self) -> bool:

@@ -13,7 +13,7 @@ from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.sessions.changes import PERMANENT, Changes
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.fields import Fields, checked_key
-from flask_redis_kit.sessions.ids import new_id
+from flask_redis_kit.sessions.ids import digest_of, new_id
 from flask_redis_kit.sessions.record import LIFE, NOTHING, Loaded
 
 log = logging.getLogger("flask_redis_kit.sessions")
@@ -25,6 +25,7 @@ class Contents:
     ``origin``   the id that the request brought; None: no usable one.
     ``load``     fetches what is stored under it.
     ``report``   gets the name of a field that can't be decoded, and the error.
+    ``session``  the hash of ``origin``, where it is known.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Contents:
         load: Callable[[], Loaded] = lambda: NOTHING,
         report: Callable[[str, CodecError], None] = lambda _, __: None,
         config: SessionsConfig = SessionsConfig(),  # noqa: B008  # it is frozen
+        session: str | None = None,
     ) -> None:
         self.origin = origin
         self.lock = threading.RLock()
@@ -59,9 +61,10 @@ class Contents:
         self._life_is_wished = False
         self._sid = origin
         self.loaded: Loaded | None = None
-        self.fields = Fields(codec, {}, report)
+        self.fields: Fields  # from when it was loaded
+        self._hashed = None if session is None else (origin, session)
         if origin is None:
-            self.loaded = NOTHING
+            self._become(NOTHING)
 
     # the request's side
 
@@ -169,6 +172,14 @@ class Contents:
             return self.fields.changes(removals=self.written)
 
     @property
+    def session(self) -> str:
+        """The hash of the id that the request brought, or that it was stored under since."""
+        known = self._hashed
+        if known is None or known[0] != self.origin:
+            known = self._hashed = self.origin, digest_of(self.origin or "")
+        return known[1]
+
+    @property
     def life(self) -> float | None:
         """How long it lives without being used, if that was set for it."""
         return self._life if self._life_is_wished else self.loaded_now.number(LIFE)
@@ -225,20 +236,18 @@ class Contents:
         False: it has ended, and the changes, if there are any, are dropped.
         """
         with self.lock:
-            before = self.loaded
-            changes = self.fields.changes(removals=self.written)
-            if before is None or before.incarnation is None or not changes:
-                lost = False
-                self._become(fresh)
-            elif before.incarnation != fresh.incarnation:
-                lost = True
-                self._become(fresh)
-            else:
-                lost = False
-                self.loaded = fresh
-                self.fields.rebase(fresh.fields, changes)
-            self.used = True
-            return not lost
+            before, self.used = self.loaded, True
+            if before is not None and before.incarnation is not None:
+                changes = self.fields.changes(removals=self.written)
+                if changes and before.incarnation != fresh.incarnation:
+                    self._become(fresh)
+                    return False
+                if changes:
+                    self.loaded = fresh
+                    self.fields.rebase(fresh.fields, changes)
+                    return True
+            self._become(fresh)
+            return True
 
     def reload(self, fresh: Loaded) -> None:
         """Forget all that the request did, and take up what is stored by now."""

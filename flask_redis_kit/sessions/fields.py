@@ -53,6 +53,8 @@ class Fields:
 
     def get(self, key: str) -> Any:
         """The value; None where there is none that can be read."""
+        if key not in self._values:
+            return None
         try:
             return self[key]
         except KeyError:
@@ -96,7 +98,11 @@ class Fields:
 
     def saved(self, changes: Changes) -> None:
         """These changes are stored: what comes is compared with them."""
-        self.before = {key.decode(): data for key, data in self.all_encoded(changes).items()}
+        before = dict(self.before)
+        for name in changes.removed:
+            del before[name.decode()]
+        before.update((name.decode(), data) for name, data in changes.changed.items())
+        self.before = before
         self._assigned.clear()
 
     def rebase(self, fresh: Mapping[str, bytes], changes: Changes) -> None:

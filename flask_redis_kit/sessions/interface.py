@@ -53,15 +53,14 @@ class RedisSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
         """The session of a request, not loaded yet. No round trip."""
-        stock = self._stock(app)
+        store = self._store()
+        stock = self._stock(app, store)
         if stock is not None:
             found: SessionMixin = stock.open_session(app, request)
             return found
-        return self._open(app, request)
+        return self._open(app, request, store)
 
-    def _open(self, app: Flask, request: Request) -> RedisSession:
-        feature = self._kit.sessions
-        store: SessionStore = feature.state().engine(feature)
+    def _open(self, app: Flask, request: Request, store: SessionStore) -> RedisSession:
         config = store.config
         if not config.enabled:
             return RedisSession(Contents(store.codec, config=config))
@@ -72,7 +71,9 @@ class RedisSessionInterface(SessionInterface):
         source = None
         if is_id(sid):
             source = Source(store, batch, sid)
-            contents = Contents(store.codec, sid, source.load, source.unreadable, config)
+            contents = Contents(
+                store.codec, sid, source.load, source.unreadable, config, source.session
+            )
         else:
             contents = Contents(store.codec, config=config)
             if cookie:
@@ -91,7 +92,8 @@ class RedisSessionInterface(SessionInterface):
 
         Raises what the server raised for a change that was not stored.
         """
-        stock = self._stock(app)
+        ours = isinstance(session, RedisSession)
+        stock = None if ours else self._stock(app, self._store())
         if stock is not None:
             try:
                 stock.save_session(app, session, response)
@@ -139,16 +141,20 @@ class RedisSessionInterface(SessionInterface):
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """The same as ``kit.sessions.regenerate(session)``; Flask-Session has it here."""
-        stock = self._stock(current_app._get_current_object())  # type: ignore[attr-defined]
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+        stock = self._stock(app, self._store())
         if stock is not None:
             stock.regenerate(session)
         else:
             self._kit.sessions.regenerate(session)
 
-    def _stock(self, app: Flask) -> Any:
-        """Flask-Session's interface, if ``SESSION_BACKEND`` says so, else None."""
+    def _store(self) -> SessionStore:
         feature = self._kit.sessions
         store: SessionStore = feature.state().engine(feature)
+        return store
+
+    def _stock(self, app: Flask, store: SessionStore) -> Any:
+        """Flask-Session's interface, if ``SESSION_BACKEND`` says so, else None."""
         if store.config.backend != "flask-session" or not store.config.enabled:
             return None
         if store.stock is None:

@@ -81,9 +81,12 @@ class Loaded(NamedTuple):
 
     def number(self, name: bytes) -> float | None:
         """One of the kit's own fields that hold seconds."""
+        stored = self.own.get(name)
+        if stored is None:
+            return None
         try:
-            return float(self.own[name])
-        except (KeyError, ValueError):
+            return float(stored)
+        except ValueError:
             return None
 
 

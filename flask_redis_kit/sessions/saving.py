@@ -12,7 +12,7 @@ from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.cookie import Cookie
-from flask_redis_kit.sessions.ids import digest_of, new_incarnation
+from flask_redis_kit.sessions.ids import new_incarnation
 from flask_redis_kit.sessions.record import DESTROYED, Device
 from flask_redis_kit.sessions.span import Span
 from flask_redis_kit.sessions.steps import Steps, Verdict
@@ -43,7 +43,6 @@ class Saving:
         self._contents = contents
         self._lifetime = lifetime
         self._device = device
-        self._steps = Steps(contents, store, batch)
         self._so_far = Cookie.KEEP
         self._late = False
         self._held: tuple[str, str] | None = None
@@ -139,10 +138,10 @@ class Saving:
         return verdict
 
     def _step(self, *, release: bool) -> Verdict:
-        contents, config, steps = self._contents, self.store.config, self._steps
+        contents, config = self._contents, self.store.config
         if not contents.ready():
             if config.touch_untouched and contents.loaded is None and contents.origin is not None:
-                return steps.touch(contents.origin, self._lifetime())
+                return self._steps.touch(contents.origin, self._lifetime())
             return _keep
         if contents.degraded:
             return self._end_unseen() if contents.ended else _keep
@@ -160,8 +159,9 @@ class Saving:
             return self._save(span, changes, DESTROYED + new_incarnation(), release=release)
         if contents.rotated or identity or (span.renewal_due and not self._late):
             self._refuse_late_cookie()
-            return steps.rotate(span, changes, anew=identity and span.user is not None)
-        if changes or contents.forced or (config.sliding and span.due) or span.changed(entry=False):
+            return self._steps.rotate(span, changes, anew=identity and span.user is not None)
+        wanted = changes or contents.forced or (config.sliding and span.due)
+        if wanted or (contents.written and span.changed(entry=False)):
             return self._save(span, changes, b"", release=release)
         return _keep
 
@@ -173,9 +173,13 @@ class Saving:
             contents.loaded_now,
             idle=self._lifetime(),
             life=contents.life,
-            user=contents.user,
+            user=lambda: contents.user,
             device=self._device,
         )
+
+    @property
+    def _steps(self) -> Steps:
+        return Steps(self._contents, self.store, self.batch)
 
     def _begin(self, span: Span, changes: Changes) -> Verdict:
         """There is no session yet."""
@@ -184,7 +188,7 @@ class Saving:
             return _keep
         if contents.loaded_now.rotated and span.user is None:
             # the browser has, or is about to get, the cookie of a login: don't overwrite it
-            session = digest_of(contents.origin or "")
+            session = contents.session
             return lambda: self._steps.interrupted(session, "ended")
         self._refuse_late_cookie()
         return self._steps.create(span, changes, contents.sid)
@@ -238,7 +242,7 @@ class Saving:
         if tombstone and self.decision is not None:
             # if it can't be sent, whoever removed the last key must not keep the cookie
             self.decision = Cookie.DELETE
-        lock = self._lock(digest_of(self._contents.origin or ""), release=release)
+        lock = self._lock(self._contents.session, release=release)
         verdict = self._steps.save(span, changes, tombstone=tombstone, lock=lock)
 
         def settled() -> Cookie:
@@ -246,7 +250,7 @@ class Saving:
                 return verdict()
             except FAILURES:
                 if lock is not None and lock.release:
-                    self._held = digest_of(self._contents.origin or ""), lock.token
+                    self._held = self._contents.session, lock.token
                     with suppress(*FAILURES):
                         self.unlock()
                 raise

@@ -34,7 +34,8 @@ def deadline_of(config: SessionsConfig, found: Loaded) -> float | None:
 
     What was stored when it began, or what the application says by now if that is sooner.
     """
-    stored, most, created = found.number(DEADLINE), config.absolute_timeout, found.created
+    stored, most = found.number(DEADLINE), config.absolute_timeout
+    created = None if most is None else found.created
     if most is None or created is None:
         return stored
     limit = created + most
@@ -54,7 +55,7 @@ class Span:
 
     ``idle``    how long it lives without being used, in seconds.
     ``life``    that, if it was set for this session: ``session.set_expiry``.
-    ``user``    whose it is by now, None: nobody's.
+    ``user``    tells whose it is by now.
     ``device``  tells what it is used with.
     """
 
@@ -66,19 +67,28 @@ class Span:
         *,
         idle: float,
         life: float | None,
-        user: object,
+        user: Callable[[], object],
         device: Callable[[], Device],
     ) -> None:
         self.idle = idle if life is None else life
-        self.user = None if user is None else user_text(user).decode()
         self.deadline = deadline_of(config, found)
         self.least = idle
         self._codec = codec
         self._found = found
         self._life = life
+        self._whose = user
+        self._owner_known: tuple[str | None] | None = None
         self._device = device
         self._now = time.time()
         self._config = config
+
+    @property
+    def user(self) -> str | None:
+        """Whose it is by now, as text."""
+        if self._owner_known is None:
+            user = self._whose()
+            self._owner_known = (None if user is None else user_text(user).decode(),)
+        return self._owner_known[0]
 
     @property
     def seconds(self) -> float:

@@ -59,7 +59,7 @@ class Steps:
         ``anew``  somebody logs in: that counts even if the old session has ended meanwhile.
         """
         contents, store = self._contents, self._store
-        old, found = digest_of(contents.origin or ""), contents.loaded_now
+        origin, old, found = contents.origin, contents.session, contents.loaded_now
         sid = contents.sid if contents.rotated else new_id(store.config.id_length)
         stored = self._store_new(span, changes, sid, goes_on=not anew)
         # the incarnation lets the script know this rotation when its call is sent again
@@ -68,7 +68,7 @@ class Steps:
             destroyed: Result[bool] = lambda: self._call(destroy)  # noqa: E731  # short
         else:
             destroyed = self._defer(destroy)
-            self._forget(contents.origin)
+            self._forget(origin)
             if found.user is not None:
                 self._defer(store.index.retire(found.user, old))
 
@@ -86,7 +86,7 @@ class Steps:
                 self._undo(sid)
                 return self.interrupted(old, "ended")
             if store.wire.clustered:
-                self._forget(contents.origin)
+                self._forget(origin)
             store.rotated(digest_of(sid), old, span.user)
             return Cookie.SET
 
@@ -96,12 +96,12 @@ class Steps:
         """Write what changed, and prolong it. ``tombstone``: it ends if nothing is left."""
         contents, store = self._contents, self._store
         sid, found = contents.origin or "", contents.loaded_now
-        session, incarnation = digest_of(sid), found.incarnation or b""
+        session, incarnation = contents.session, found.incarnation or b""
         entry = span.entry_due
         own = span.changed(entry=entry)
         if entry:
             self._enter(span, session)
-        both = Changes({**changes.changed, **own.changed}, changes.removed + own.removed)
+        both = changes.and_also(own)
         result = self._defer(
             store.save(session, incarnation, span.seconds, both, tombstone=tombstone, lock=lock)
         )
@@ -124,8 +124,7 @@ class Steps:
                 return self.interrupted(session, lost) if changes else Cookie.KEEP
             store.count("saved" if changes else "prolonged")
             send = contents.forced or changes.permanence or contents.permanent
-            kept = {name: data for name, data in found.own.items() if name not in own.removed}
-            kept |= own.changed
+            kept = found.own if not own else own.applied_to(found.own)
             contents.became(sid, Loaded({}, incarnation, span.seconds, False, kept), changes)
             return Cookie.SET if send else Cookie.KEEP
 
@@ -135,7 +134,8 @@ class Steps:
         """End it, whatever it holds; ``found``: what is known of it."""
         store = self._store
         session, user = digest_of(sid), found.user
-        destroyed = self._defer(store.destroy(session, DESTROYED))
+        # the incarnation lets the script know this ending when its call is sent again
+        destroyed = self._defer(store.destroy(session, DESTROYED + new_incarnation()))
         self._forget(sid)
         if user is not None and not store.wire.clustered:
             self._defer(store.index.remove(user, [session]))
