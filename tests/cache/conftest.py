@@ -9,13 +9,17 @@ from flask import Flask
 
 from flask_redis_kit import RedisKit
 from tests.harness.proxy import Proxy
+from tests.harness.servers import Server
 
 MakeKit = Callable[..., RedisKit]
 
 
 @pytest.fixture
-def make_kit() -> Iterator[MakeKit]:
-    """``make_kit(url, **config)``: a kit on an application of its own, ``kit.state().app``."""
+def make_kit(server: Server) -> Iterator[MakeKit]:
+    """``make_kit(url, **config)``: a kit on an application of its own, ``kit.state().app``.
+
+    It is closed, and has written what it counted, before ``server`` is emptied.
+    """
     made: list[tuple[Flask, RedisKit]] = []
 
     def make(
