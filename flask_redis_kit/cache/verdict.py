@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask_redis_kit.cache import log
@@ -20,6 +20,7 @@ from flask_redis_kit.cache.payload import COMPRESSED, KNOWN, unpacked
 from flask_redis_kit.cache.reading import Look, Readings, asked_for
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.core.errors import CodecError
+from flask_redis_kit.core.exchange import Reply
 
 Decode = Callable[[memoryview], Any]
 
@@ -80,6 +81,8 @@ class Judge:
         None says nothing yet: ``judge`` knows.
         """
         stored, asked, scores = seen.stored, seen.asked, seen.log
+        if asked.members is not asked.tags:
+            return None
         try:
             head, flags, nonce, seq, fresh, total, _, count = FIXED.unpack_from(stored)  # type: ignore[arg-type]  # None raises, too
         except (struct.error, TypeError):
@@ -91,22 +94,10 @@ class Judge:
             or not stored.startswith(asked.packed, FIXED.size)  # type: ignore[union-attr]
         ):
             return None
-        try:
-            current = (
-                nonce == -float(scores[0])
-                and -float(scores[2]) <= seq <= float(scores[1])
-                and (scores[3] is None or -float(scores[3]) <= seq)
-            )
-        except TypeError:
-            return None  # no log
-        if not current or flags & ~KNOWN or not 0 <= fresh <= total < math.inf:
-            return None
-        for score in scores[4 : 4 + count]:
-            if score is not None and float(score) > seq:
-                return None
         ttl_ms = seen.ttl_ms
-        grace_ms = int(total - fresh)
-        if ttl_ms <= grace_ms:
+        if flags & ~KNOWN or not 0 <= fresh <= total < math.inf or ttl_ms <= total - fresh:
+            return None
+        if not _is_current(nonce, seq, scores):
             return None
         data = memoryview(stored)[start:]  # type: ignore[arg-type]
         try:
@@ -115,7 +106,7 @@ class Judge:
             value = decode(data)
         except CodecError:
             return None
-        age_ms = max(0, int(total) - ttl_ms)
+        grace_ms, age_ms = int(total - fresh), max(0, int(total) - ttl_ms)
         return Hit(value, ttl_ms - grace_ms, age_ms, grace_ms, flags, asked.tags)
 
     def judge(self, call: Call, seen: Look, decode: Decode) -> Flow[Hit | Miss]:
@@ -202,6 +193,23 @@ class Judge:
             call.digest.text,
             error,
         )
+
+
+def _is_current(nonce: float, seq: float, scores: Sequence[Reply]) -> bool:
+    """Whether the log has written nothing down, of whatever kind, after this moment of its own.
+
+    ``scores`` are as the server sends them: numbers, or text (RESP2).
+    """
+    now, latest, floor, soft, *tags = scores
+    if now is None or latest is None or floor is None:
+        return False
+    if nonce != -float(now) or not -float(floor) <= seq <= float(latest):
+        return False
+    if soft is not None and -float(soft) > seq:
+        return False
+    return tags.count(None) == len(tags) or all(
+        score is None or float(score) <= seq for score in tags
+    )
 
 
 def _known(envelope: Envelope, epoch: Epoch, scores: Mapping[bytes, float | None]) -> bool:

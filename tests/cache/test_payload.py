@@ -47,7 +47,7 @@ def test_a_bomb_is_not_decompressed() -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: b"",
+        lambda _: b"",
         lambda data: data[:-1],
         lambda data: data[:5],
         lambda data: data + b"x",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 
 from flask_redis_kit import RedisKit
@@ -129,8 +130,12 @@ def test_it_costs_one_more_trip_once_and_only_for_values_older_than_it(
     assert [trips(old), trips(old), trips(young)] == [2, 1, 1]
     soften(warmed, "x")
     assert [trips(old), trips(young), trips(young)] == [1, 2, 1]
+    assert any(b"~t:u" in command for command in proxy.commands), "it is asked for along"
     stored(old)
     assert [trips(old), trips(old)] == [1, 1]
+    proxy.reset()
+    assert trips(old) == 1
+    assert not any(b"~t:u" in command for command in proxy.commands), "and no longer than it has to"
 
 
 def test_a_value_older_than_what_the_log_has_forgotten_is_a_miss(
@@ -169,3 +174,23 @@ def test_old_records_of_both_kinds_are_forgotten_alike(
         newest = redis_client.zscore(log, "!s")
         assert newest is not None
         assert redis_client.zscore(log, "!~") == -newest
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_scores_are_read_in_both_protocols(
+    protocol: int, make_kit: MakeKit, redis_url: str
+) -> None:
+    """RESP2 sends them as text."""
+    kit = make_kit(redis_url, REDIS_OPTIONS={"protocol": protocol})
+    kit.cache.invalidate_tags("t", "u")
+    value = stored(Value(kit, tags=("t", "u")))
+    fresh = value.seen()
+    assert fresh is not None
+    assert fresh.fresh_ms > 0
+    soften(kit, "u")
+    stale = value.seen()
+    assert stale is not None
+    assert stale.fresh_ms <= 0
+    assert value.get(new) == value.get(fails) == "new"
+    kit.cache.invalidate_tags("t")
+    assert value.seen() is None
