@@ -148,9 +148,8 @@ class Gate:
             return
         method = request.method
         asks = tuple(ask for ask in route.outside if ask.rule.holds_for(method))
-        automatic = getattr(request.url_rule, "provide_automatic_options", False)
-        if route.direct and not (method == "OPTIONS" and automatic):
-            ledger.outside = asks
+        if route.direct:
+            ledger.outside = asks  # if the view is not reached, the end of the request asks
         else:
             self.decide(asks, ledger)
 

@@ -201,6 +201,7 @@ def test_a_body_is_released_once_whatever_ends_it() -> None:
     assert next(reading) == b"a"
     with pytest.raises(OSError, match="gone"):
         next(reading)
+    assert ends == [1]
     body.close()
     assert ends == [1]
 

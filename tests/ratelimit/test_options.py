@@ -153,7 +153,7 @@ def test_conditions_decide_whether_it_holds(limited: Limited, redis_client: redi
 def test_what_is_shared_is_counted_together(limited: Limited) -> None:
     shared = rate_limit(3, shared="search")
     add(limited, shared(ok), "/a")
-    add(limited, shared(lambda: "ok"), "/b")
+    add(limited, rate_limit(9)(shared(rate_limit(8)(lambda: "ok"))), "/b")
     assert limited.statuses("/a", 2) + limited.statuses("/b", 2) == [200, 200, 200, 429]
     with limited.app.app_context():
         assert limited.kit.ratelimit.peek(limit=3, key="127.0.0.1", name="search").remaining == 0
