@@ -45,9 +45,7 @@ def taken(response: Response) -> Stored:
     if "Cache-Control" in response.headers or "Expires" in response.headers:
         flags |= OWN_FRESHNESS
         flags |= PERMITTED * is_permitted(response)
-    headers = [
-        [name, value] for name, value in response.headers if name.lower() not in _NOT_STORED
-    ]
+    headers = [[name, value] for name, value in response.headers if name.lower() not in _NOT_STORED]
     return [response.status, headers, body, flags]
 
 
@@ -59,10 +57,11 @@ class Representation:
     def __init__(self, app: Flask, stored: Any) -> None:
         try:
             status, headers, body, flags = stored
+            checked = Headers()
+            # as they are: they were checked when the view made them, and are when they are sent
+            checked._list = [(name, value) for name, value in headers]
             # the body in a list, or its length would be set again
-            self.response: Response = app.response_class(
-                [body], status=status, headers=Headers(headers)
-            )
+            self.response: Response = app.response_class([body], status=status, headers=checked)
             self.says_freshness = bool(flags & OWN_FRESHNESS)
             self.is_permitted = bool(flags & PERMITTED)
         except (TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flask_redis_kit.cache.engine import CacheEngine
+from flask_redis_kit.cache.memory import notes_of
 from flask_redis_kit.cache.pages import Pages
 from flask_redis_kit.cache.visit import Visit
 from flask_redis_kit.core.request import RequestBatch
@@ -48,5 +49,6 @@ def must_compute(engine: CacheEngine, pages: Pages, wrapper: object) -> bool:
 def plan(engine: CacheEngine, pages: Pages, wrapper: object, batch: RequestBatch) -> None:
     """Plan the look-up of the current request's view."""
     request = current_request()
-    if request is not None and engine.enabled:
+    # who has arrived at the view looks for himself
+    if request is not None and engine.enabled and wrapper not in notes_of(batch).planned:
         Visit(engine, pages, wrapper, batch, request).plan()
