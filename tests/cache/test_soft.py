@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import redis
 
@@ -57,6 +59,14 @@ def test_a_softly_invalidated_value_is_renewed_by_one(kit: RedisKit) -> None:
     assert hit.value == "new"
     assert hit.fresh_ms > 0
     assert value.calls == [1]
+
+
+def test_a_value_softened_again_after_it_was_renewed_is_renewed_again(kit: RedisKit) -> None:
+    value = stored(Value(kit))
+    for what in ("one", "two", "three"):
+        soften(kit, "t")
+        assert value.get(partial(str, what)) == what
+    assert value.get(fails) == "three"
 
 
 def test_without_grace_a_softly_invalidated_value_is_a_miss(kit: RedisKit) -> None:

@@ -18,7 +18,7 @@ from flask_redis_kit.cache.bell import Bell
 from flask_redis_kit.cache.gathering import Gathering, Gatherings
 from flask_redis_kit.cache.reading import Look, asked_for
 from tests.cache.conftest import MakeKit
-from tests.cache.flying import PATIENT, Value
+from tests.cache.flying import PATIENT, Value, finish
 from tests.harness.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -274,6 +274,19 @@ def test_who_finds_others_waiting_does_not_ask_for_the_lease(
         redis_client.delete(value.place.lease)
         assert [each.result() for each in (first, *others)] == ["new"] * 10
     assert len(value.calls) == 2
+
+
+def test_a_value_stored_between_the_look_and_the_lease_is_not_computed_again(
+    kit: RedisKit, redis_client: redis.Redis
+) -> None:
+    value = Value(kit)
+    flow = value._flow({})
+    send = value.engine.context.send
+    step = flow.send(send(next(flow)))  # it has seen that there is none, and wants the lease
+    assert Value(kit).get(new) == "new"
+    assert finish(flow, step, send).value == "new"
+    assert value.calls == []
+    assert not redis_client.exists(value.place.lease)
 
 
 # refresh
