@@ -35,6 +35,8 @@ def shop(make_app: MakeApp) -> Limited:
     ratelimit.limit(api, 20, shared="api")
     limited.app.register_blueprint(api)
     limited.app.add_url_rule("/plan", "plan", rate_limit(plan, shadow=True)(lambda: "ok"))
+    mixed = rate_limit(7, methods=["POST"], name="writes")(lambda: "ok")
+    limited.app.add_url_rule("/mixed", "mixed", mixed, methods=["GET", "POST"])
     for _ in range(3):
         limited.client.get("/search", headers={"X-User": "ann"})
     limited.client.post("/upload")
@@ -66,6 +68,8 @@ def test_list_shows_every_limit_of_every_route(shop: Limited) -> None:
     assert seen["api.search", "application per-minute"]["from"] == "application"
     assert seen["api.upload", "concurrent"]["algorithm"] == "leases"
     assert seen["api.upload", "per-minute"]["algorithm"] == "auto"
+    assert seen["mixed", "writes"]["methods"] == ["POST"]
+    assert seen["mixed", "application per-minute"]["methods"] == ["GET", "POST"]
     [plan] = [line for line in lines if "shadow" in line["from"]]
     assert plan["limit"].endswith("plan")
 
@@ -107,7 +111,12 @@ def test_show_tells_all_of_a_route_or_a_policy_and_what_it_did(shop: Limited) ->
     assert "admitted 3" in run(shop, "show", "search per-minute")
 
 
-def test_top_shows_who_uses_most_and_nobody_s_name(shop: Limited) -> None:
+def test_top_shows_who_uses_most_and_nobody_s_name(
+    shop: Limited, redis_client: redis.Redis
+) -> None:
+    left_over = "frk:{counter:" + "0" * 32 + "}:limit:s1:old/60"
+    redis_client.zadd(left_over, {"a": 1})  # its window is over: nobody uses it
+    redis_client.expire(left_over, 60)
     found = as_json(shop, "top", "-n", "2")
     assert [use["used"] for use in found["uses"]] == [4, 4]
     assert {use["scope"] for use in found["uses"]} == {"@application", "api"}
@@ -115,6 +124,7 @@ def test_top_shows_who_uses_most_and_nobody_s_name(shop: Limited) -> None:
     everything = as_json(shop, "top")["uses"]
     kinds = {use["scope"]: use["used"] for use in everything}
     assert kinds["api.upload"] == 1  # kept in buckets
+    assert "old" not in kinds
     assert "127.0.0.1" not in json.dumps(everything) + run(shop, "top")
     assert "ann" not in json.dumps(everything)
     [search, _] = as_json(shop, "top", "--scope", "api.search#search")["uses"]
@@ -167,5 +177,6 @@ def test_long_logs_are_warned_of_with_their_size(
     assert "ratelimit: The limit 'per-minute' of 10,000" in result.output
     assert "1.2 MB" in result.output
     limited.statuses("/", 3)
+    limited.client.head("/")
     said = [r.message for r in caplog.records if "10,000" in r.message]
     assert len(said) == 1
