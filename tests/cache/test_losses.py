@@ -12,7 +12,7 @@ from flask_redis_kit import RedisKit
 from flask_redis_kit.cache.envelope import FIXED, unpack
 from flask_redis_kit.cache.payload import COMPRESSED
 from tests.cache.conftest import MakeKit
-from tests.cache.flying import LIFETIME, Value
+from tests.cache.flying import LIFETIME, PATIENT, Value
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
 
@@ -25,6 +25,12 @@ def new() -> str:
 
 def fails() -> str:
     raise LookupError
+
+
+@pytest.fixture
+def kit(make_kit: MakeKit, proxy: Proxy) -> RedisKit:
+    """A kit that has time."""
+    return make_kit(proxy.url, **PATIENT)
 
 
 def stored(kit: RedisKit, what: str = "old") -> Value:
@@ -50,7 +56,7 @@ def test_a_large_value_is_stored_compressed(kit: RedisKit, redis_client: redis.R
 def test_a_bomb_in_the_store_counts_as_absent(
     make_kit: MakeKit, redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    value = stored(make_kit(redis_url, REDIS_CACHE_MAX_BYTES=10_000))
+    value = stored(make_kit(redis_url, REDIS_CACHE_MAX_BYTES=10_000, **PATIENT))
     old = redis_client.get(value.place.value)
     assert isinstance(old, bytes)
     bomb = zlib.compress(b"\x01\xc6\x02\x00\x00\x00" + b"\0" * 30_000_000, 9)
@@ -178,7 +184,7 @@ def test_a_value_from_a_future_that_the_log_has_lost_is_a_miss(
 def test_a_value_whose_invalidation_the_log_has_forgotten_is_a_miss(
     make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=5)
+    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=5, **PATIENT)
     value = stored(kit)
     kit.cache.invalidate_tags("t")
     kit.cache.invalidate_tags(*(f"noise:{n}" for n in range(6)))

@@ -10,7 +10,7 @@ import redis
 from flask_redis_kit import RedisKit
 from flask_redis_kit.cache.freshness import Lifetime
 from tests.cache.conftest import MakeKit
-from tests.cache.flying import Value, soften
+from tests.cache.flying import PATIENT, Value, soften
 from tests.harness.proxy import Proxy
 
 NO_GRACE = Lifetime(60_000)
@@ -22,6 +22,12 @@ def new() -> str:
 
 def fails() -> str:
     raise LookupError
+
+
+@pytest.fixture
+def kit(make_kit: MakeKit, proxy: Proxy) -> RedisKit:
+    """A kit that has time."""
+    return make_kit(proxy.url, **PATIENT)
 
 
 def stored(value: Value, what: str = "old") -> Value:
@@ -151,7 +157,7 @@ def test_it_costs_one_more_trip_once_and_only_for_values_older_than_it(
 def test_a_value_older_than_what_the_log_has_forgotten_is_a_miss(
     make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=5)
+    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=5, **PATIENT)
     value = stored(Value(kit))
     soften(kit, "t")
     assert value.seen() is not None
@@ -169,7 +175,7 @@ def test_a_value_older_than_what_the_log_has_forgotten_is_a_miss(
 def test_old_records_of_both_kinds_are_forgotten_alike(
     make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=10)
+    kit = make_kit(redis_url, REDIS_CACHE_LOG_LIMIT=10, **PATIENT)
     for n in range(100):
         if n % 2:
             soften(kit, f"tag:{n}")
@@ -191,7 +197,7 @@ def test_scores_are_read_in_both_protocols(
     protocol: int, make_kit: MakeKit, redis_url: str
 ) -> None:
     """RESP2 sends them as text."""
-    kit = make_kit(redis_url, REDIS_OPTIONS={"protocol": protocol})
+    kit = make_kit(redis_url, REDIS_OPTIONS={"protocol": protocol}, **PATIENT)
     kit.cache.invalidate_tags("t", "u")
     value = stored(Value(kit, tags=("t", "u")))
     fresh = value.seen()
