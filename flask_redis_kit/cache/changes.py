@@ -35,7 +35,7 @@ class Put(IntEnum):
 
     STORED = 1
     INVALIDATED = 0
-    OTHER_LOG = -1
+    EVICTED = -1
     THERE = 2
 
 

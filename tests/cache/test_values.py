@@ -74,8 +74,30 @@ def test_of_many_that_add_one_stores(kit: RedisKit) -> None:
 def test_an_add_whose_reply_is_lost_is_not_sent_again(warmed: RedisKit, proxy: Proxy) -> None:
     warmed.cache.add("other", 1)
     proxy.cut_after(1)
-    assert warmed.cache.add("k", 1) is False
+    with proxy.counting() as count:
+        assert warmed.cache.add("k", 1) is False
+    assert count.trips == 1
     assert warmed.cache.get("k") == 1, "it was stored, though nobody knew"
+
+
+def test_a_set_whose_reply_is_lost_is_sent_again(warmed: RedisKit, proxy: Proxy) -> None:
+    proxy.cut_after(1)
+    with proxy.counting() as count:
+        assert warmed.cache.set("k", 1) is True
+    assert count.trips == 2
+    assert warmed.cache.get("k") == 1
+
+
+def test_what_the_log_has_forgotten_is_not_there(make_kit: MakeKit, proxy: Proxy) -> None:
+    kit = make_kit(proxy.url, REDIS_CACHE_LOG_LIMIT=2)
+    kit.cache.set_many({"k": 1, "n": 5}, tags=["t"])
+    kit.cache.invalidate_tags(*(f"other {n}" for n in range(5)))
+    kit.cache.invalidate_tags("one more")
+    assert kit.cache.get("k") is None
+    assert kit.cache.has("k") is False
+    assert kit.cache.touch("k", 100) is False
+    assert kit.cache.add("k", 2) is True
+    assert kit.cache.incr("n") == 1
 
 
 def test_a_value_past_its_time_is_taken_only_by_who_asks_for_it(kit: RedisKit) -> None:

@@ -7,8 +7,8 @@
 -- ARGV[2]  "now": it is as of now, and always valid; "then": as of the epoch in its header
 -- ARGV[3]  "set"; "add": only if get() would find nothing
 -- ARGV[4]  minus the nonce for a new log, should there be none
--- RETURNS  1 stored; 0 invalidated since its epoch; -1 the log is another one, the value's moment
---          lies outside of it, or it was evicted; 2 there is a value
+-- RETURNS  1 stored; 0 invalidated since its epoch, or that can't be told as the log is another one;
+--          -1 it was evicted before it was in its place; 2 there is a value
 local value, staged, lease, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function verdict()
@@ -23,10 +23,6 @@ local function verdict()
     return 1
   end
   local header = header_of(redis.call('GETRANGE', staged, 0, tonumber(ARGV[1]) - 1))
-  local state = redis.call('ZMSCORE', log, '!n', '!s')
-  if not state[1] or -tonumber(state[1]) ~= header.nonce then
-    return -1
-  end
   return invalidated(log, header) and 0 or 1
 end
 
