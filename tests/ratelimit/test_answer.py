@@ -213,3 +213,16 @@ def test_the_error_carries_its_data_and_not_the_key(limited: Limited) -> None:
     assert (error.limit, error.window, error.result.remaining) == (1, 2.5, 0)
     assert "secret" not in f"{error} {error.description} {error!r}"
     assert "in 2.5 seconds" in str(error)
+
+
+def test_a_limit_that_is_asked_twice_is_shown_as_it_stands_at_the_end(limited: Limited) -> None:
+    @limited.app.get("/")
+    def home() -> str:
+        for _ in range(2):
+            limited.kit.ratelimit.check(limit=5, window=60, key="k")
+        return str(limited.kit.ratelimit.current and limited.kit.ratelimit.current.remaining)
+
+    response = limited.client.get("/")
+    assert response.text == "3"
+    assert response.headers["X-RateLimit-Remaining"] == "3"
+    assert response.headers["RateLimit"].count("r=") == 1
