@@ -61,7 +61,7 @@ def test_age_and_ttl_come_from_the_server(app: Flask, redis_client: redis.Redis)
     client = app.test_client()
     client.get("/")
     [key] = redis_client.scan_iter("frk:*:cache:v:*")
-    redis_client.pexpire(key, 70_500)
+    redis_client.pexpire(key, 70_990)  # time enough for a busy machine
     response = client.get("/")
     assert response.headers["Age"] == "29"
     assert response.headers["Cache-Status"] == "shop; hit; ttl=70"
