@@ -152,11 +152,12 @@ def test_when_renewing_fails_the_old_value_is_served_and_nobody_tries_for_a_whil
     assert value.get(fails) == "new"
 
 
-def test_how_long_nobody_tries_is_a_setting(make_kit: MakeKit, redis_url: str) -> None:
-    value = Value(make_kit(redis_url, REDIS_CACHE_RETRY_SECONDS=0))
+def test_how_long_nobody_tries_is_a_setting(
+    make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
+) -> None:
+    value = Value(make_kit(redis_url, REDIS_CACHE_RETRY_SECONDS=0, **PATIENT))
     value.get(lambda: "old")
-    with redis.Redis.from_url(redis_url) as client:
-        value.left(client, 50_000)
+    value.left(redis_client, 50_000)
     assert [value.get(fails) for _ in range(3)] == ["old"] * 3
     assert len(value.calls) == 4
 
