@@ -49,8 +49,14 @@ class Log:
         return sum(a.units for a in self.admissions if a.high > now - self.window - self.late)
 
     def admit(self, token: str, units: int, clock: int) -> None:
-        """Note an admission."""
+        """Note an admission. What has left the window by now is gone, wherever the clock is set."""
         high = self._latest(clock)
+        now = clock if self.auto else high
+        gone = now - self.window - self.late
+        self.admissions = [a for a in self.admissions if a.high > gone]
+        for each in self.admissions:
+            if each.low <= high - self.window:
+                each.low = 0  # it may be gone
         self.admissions.append(Admission(token, units, clock if self.auto else high, high))
 
     def hand_back(self, token: str) -> None:
@@ -67,6 +73,11 @@ class Leases:
 
     lease: int
     ends: dict[str, int] = field(default_factory=dict)
+
+    def admit(self, token: str, clock: int) -> None:
+        """Note a holder. Leases that have ended by now are gone, wherever the clock is set."""
+        self.ends = {name: end for name, end in self.ends.items() if end > clock}
+        self.ends[token] = clock + self.lease
 
     def held(self, clock: int) -> int:
         """Places that are taken."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ class Life:
         ]
         for each, _ in fitting:
             if each.key == LEASES:
-                self.leases.ends[token] = now + LEASE
+                self.leases.admit(token, now)
             else:
                 self.logs[each.key].admit(token, each.cost, now)
         self.held[token] = [Held(each, now + s.full_us, s.born) for each, s in fitting]
@@ -167,6 +168,17 @@ class Life:
         least = max(times, default=0) - min([*WINDOWS.values(), LEASE]) // 2
         self.clock.set(max(self.clock.now + micros, least))
 
+    def move_to_an_edge(self, number: int, late: int, micros: int) -> None:
+        """To the moment when the units of some admission free, or right beside it."""
+        edges = [
+            a.high + log.window + late * log.late
+            for log in self.logs.values()
+            for a in log.admissions
+        ]
+        edges += self.leases.ends.values()
+        if edges:
+            self.move(edges[number % len(edges)] + micros - self.clock.now)
+
     def _dump(self) -> dict[str, bytes | None]:
         keys = [*self.logs, LEASES]
         return {key: self.client.dump(key) for key in keys}
@@ -190,6 +202,12 @@ steps = st.one_of(
     st.tuples(st.just("acquire"), asked, st.sampled_from([0, 0, 1, 3])),
     st.tuples(st.just("acquire"), asked, st.just(0)),
     st.tuples(st.just("move"), moves),
+    st.tuples(
+        st.just("move_to_an_edge"),
+        st.integers(0, 20),
+        st.sampled_from([0, 0, 1]),
+        st.sampled_from([-1, 0, 0, 1]),
+    ),
     st.tuples(st.just("peek"), asked),
     st.tuples(st.just("hand_back"), st.integers(0, 20)),
     st.tuples(st.just("renew"), st.integers(0, 20)),
@@ -203,7 +221,7 @@ def clocked() -> Iterator[None]:
         yield
 
 
-def live(wire: Wire, client: redis.Redis, steps: list[tuple[Any, ...]]) -> Life:
+def live(wire: Wire, client: redis.Redis, steps: Iterable[tuple[Any, ...]]) -> Life:
     """One life from an empty server on."""
     client.flushall()
     life = Life(
@@ -221,7 +239,7 @@ def live(wire: Wire, client: redis.Redis, steps: list[tuple[Any, ...]]) -> Life:
 
 
 @settings(
-    max_examples=400,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -230,3 +248,57 @@ def test_random_lives_are_the_model_s(
     wire: Wire, redis_client: redis.Redis, clocked: None, steps: list[tuple[Any, ...]]
 ) -> None:
     live(wire, redis_client, steps)
+
+
+def random_steps(random: Random, count: int) -> Iterator[tuple[Any, ...]]:
+    """Steps that keep logs about full, and moments close to the edges."""
+    limits, costs = [1, 3, 128, 129, 131, 200], [0, 1, 1, 2, 3, 64, 127]
+    plan = [random.choice(limits) for _ in WINDOWS]  # mostly the same limit, as in life
+    for _ in range(count):
+        asked = [
+            (
+                key,
+                random.choice(limits) if random.random() < 0.1 else limit,
+                random.choice(costs),
+                random.random() < 0.1,
+            )
+            for key, limit in zip(WINDOWS, plan, strict=True)
+            if random.random() < 0.6
+        ] or [("{log}:auto", plan[1], 1, False)]
+        yield random.choices(
+            [
+                ("acquire", asked, random.choice([0, 0, 1, 3])),
+                ("move", random.choice([-1, 1]) * random.randrange(20 * SECOND)),
+                ("move", random.randrange(100 * SECOND)),
+                ("move_to_an_edge", random.randrange(99), random.choice([0, 1]), -1),
+                ("move_to_an_edge", random.randrange(99), random.choice([0, 1]), 0),
+                ("peek", asked),
+                ("hand_back", random.randrange(99)),
+                ("renew", random.randrange(99)),
+                ("reset", random.randrange(99)),
+            ],
+            [8, 2, 1, 1, 2, 1, 1, 0.5, 0.1],
+        )[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_long_lives_are_the_model_s(
+    wire: Wire, redis_client: redis.Redis, clocked: None, seed: int
+) -> None:
+    for number in range(12):
+        live(wire, redis_client, random_steps(Random(100 * seed + number), 150))
+
+
+@pytest.mark.parametrize(("algorithm", "limit"), [("sliding-log", 1), ("auto", 1)])
+def test_a_unit_counts_for_the_window_to_the_microsecond(
+    wire: Wire, redis_client: redis.Redis, clocked: None, algorithm: str, limit: int
+) -> None:
+    clock, window = Clock(redis_client, START), 60 * SECOND
+    asked = claim("{log}:0", limit, window, algorithm=algorithm)
+    for _ in range(3):
+        assert wire.send(scripts.acquire([asked], scripts.new_token())).admitted
+        clock.set(clock.now + window - 1)
+        refused = wire.send(scripts.acquire([asked], scripts.new_token()))
+        assert (refused.admitted, refused.standings[0].retry_us) == (False, 1)
+        clock.set(clock.now + 1)
+        assert wire.send(scripts.peek([asked])).standings[0].remaining == 1
