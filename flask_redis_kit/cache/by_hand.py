@@ -156,10 +156,12 @@ class ByHand(Feature[CacheConfig, CacheEngine]):
         same, with one warning. For a function with arguments use ``@cache_result``.
         """
         engine = self.engine()
-        flow = engine.values.computing(key, engine.values.terms(ttl, tags, grace, codec))
+        terms = engine.values.terms(ttl, tags, grace, codec)
+        name = getattr(compute, "__qualname__", type(compute).__qualname__)
+        flow = engine.values.computing(key, terms, name)
         if inspect.iscoroutinefunction(compute):
             return run_async(flow, engine.context.send, compute)
-        return run(flow, engine.context.send, compute)
+        return run(flow, engine.context.send, lambda: _plain(compute()))
 
     def touch(self, key: str, ttl: Ttl) -> bool:
         """Let the value live for ``ttl`` from now on; False if it isn't there. One trip, atomic.
@@ -200,3 +202,14 @@ class ByHand(Feature[CacheConfig, CacheEngine]):
     def delete_many(self, keys: Iterable[str]) -> int:
         """Invalidate keys as ``delete`` does, in one round trip; how many of them were there."""
         return self.engine().values.delete_many(keys)
+
+
+def _plain(result: Any) -> Any:
+    """The result, if it isn't one that has to be awaited yet."""
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(
+            "compute() made a coroutine: give get_or_set() the `async def` itself, or a "
+            "functools.partial of it, not a lambda that calls it."
+        )
+    return result

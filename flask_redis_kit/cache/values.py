@@ -79,12 +79,12 @@ class Values:
         members = tuple(member("t", name) for name in names)
         return Terms(lifetime, members, self.context.codec if codec is None else codec)
 
-    def computing(self, key: str, terms: Terms) -> Flow[Any]:
-        """The value, or what computing it gives, which is stored."""
+    def computing(self, key: str, terms: Terms, name: str) -> Flow[Any]:
+        """The value, or what computing it gives, which is stored; ``name`` is that of who does."""
         call = raw_call(key)
         if not self._config.enabled:
             return computed()
-        about = f"kit.cache.get_or_set({key!r:.100})"
+        about = f"kit.cache.get_or_set(…, {name})"
 
         def pack(value: object, tags: tuple[bytes, ...]) -> Payload | None:
             packed = self._packing.packed

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import redis
@@ -187,6 +189,56 @@ def test_what_makes_no_bytes_is_no_codec(kit: RedisKit) -> None:
 
     with pytest.raises(CodecError, match=r"Wrong\.encode\(\) must make bytes, not str"):
         kit.cache.set("k", 1, codec=Wrong())
+
+
+def test_get_or_set_computes_what_is_not_there(kit: RedisKit) -> None:
+    calls: list[int] = []
+
+    def compute() -> int:
+        calls.append(1)
+        return len(calls)
+
+    assert kit.cache.get_or_set("k", compute, ttl=100, tags=["t"]) == 1
+    assert kit.cache.get_or_set("k", compute) == kit.cache.get("k") == 1
+    kit.cache.invalidate_tags("t")
+    assert kit.cache.get_or_set("k", compute, tags=["t"], grace=100) == 2
+    kit.cache.invalidate_tags("t", soft=True)
+    with pytest.raises(ZeroDivisionError):
+        kit.cache.get_or_set("absent", lambda: 1 // 0)
+    assert kit.cache.get_or_set("k", lambda: 1 // 0, tags=["t"]) == 2, "in its grace period"
+    assert kit.cache.get_or_set("k", compute, tags=["t"]) in (2, 3)
+
+
+def test_get_or_set_with_an_async_def(kit: RedisKit) -> None:
+    calls: list[int] = []
+
+    async def compute(amount: int = 1) -> int:
+        calls.append(amount)
+        await asyncio.sleep(0)
+        return len(calls)
+
+    async def program() -> list[int]:
+        return list(await asyncio.gather(*(kit.cache.get_or_set("k", compute) for _ in range(5))))
+
+    async def other() -> int:
+        return await kit.cache.get_or_set("l", partial(compute, 7))
+
+    assert asyncio.run(program()) == [1] * 5
+    assert asyncio.run(other()) == 2
+    with pytest.raises(TypeError, match="not a lambda that calls it"):
+        kit.cache.get_or_set("m", lambda: compute(1))
+    assert calls == [1, 7]
+
+
+def test_what_get_or_set_cannot_store_is_returned(
+    kit: RedisKit, caplog: pytest.LogCaptureFixture
+) -> None:
+    value = object()
+    for _ in range(3):
+        assert kit.cache.get_or_set("k", lambda: value) is value
+    [warning] = caplog.records
+    assert warning.message.startswith("kit.cache.get_or_set(…, test_what_get_or_set_cannot_store_")
+    assert "its result is not cached" in warning.message
 
 
 def test_a_set_ends_what_is_being_computed(kit: RedisKit) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import assert_type
 
 import redis
 from flask import Flask
+from sqlalchemy.orm import sessionmaker
 
 from flask_redis_kit import RedisKit, RedisSessionInterface, cache_result, rate_limit
 from flask_redis_kit.events import Publication
@@ -63,6 +65,7 @@ async def awaited() -> None:
     await report("May")  # type: ignore[arg-type]
     assert_type(await slow.refresh(1), str)
     assert_type(await slow.cached_many([1, 2]), list[str])
+    assert_type(await kit.cache.get_or_set("k", asyncio.Queue[int]().get), int)
     assert_type(await shop.price(1), float)
     assert_type(await shop.price.cached_many([1]), list[float])
 
@@ -89,6 +92,11 @@ assert_type(search("a"), list[str])
 assert_type(send(7), bool)
 assert_type(kit.client, redis.Redis)
 assert_type(kit.cache.invalidate_tags("a"), int)
+assert_type(kit.cache.get_or_set("k", lambda: 1), int)
+assert_type(kit.cache.set_many({"a": 1}, ttl=60), dict[str, bool])
+assert_type(kit.cache.incr("n"), int)
+kit.cache.set("k", 1, codec=7)  # type: ignore[arg-type]
+kit.cache.bind_sqlalchemy(sessionmaker(), lambda row: [f"row:{row}"])
 assert_type(kit.ratelimit.check("5/minute", key=7).remaining, int)
 assert_type(kit.ratelimit.peek(search).decision.results, tuple[RateLimitResult, ...])
 rate_limit(5, on_error="ignore")  # type: ignore[arg-type]
