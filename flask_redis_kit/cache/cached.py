@@ -97,8 +97,7 @@ class Cached(Generic[P, R]):
         engine, compute = self._locate(), self._recipe.function
         if not engine.enabled:
             return cast("R", compute(*args, **kwargs))
-        call = self._recipe.call(args, kwargs)
-        flow = function.result(engine, self._recipe, call, refresh=True)
+        flow = self._refreshing(engine, args, kwargs)
         return cast("R", run(flow, engine.context.send, lambda: compute(*args, **kwargs)))
 
     @overload
@@ -142,16 +141,24 @@ class Cached(Generic[P, R]):
                 return visit.flow(args, kwargs)
             if route.must_compute(engine, self._pages, self):
                 return computed()
-        call = recipe.call(args, kwargs)
+        told = recipe.told()
+        call = recipe.call(args, kwargs, told)
         if call is None:
             return function.result(engine, recipe, None)
         found = function.glance(engine, recipe, call)
         if not isinstance(found, Hit):
-            return function.result(engine, recipe, call, found)
+            return function.result(engine, recipe, call, found, told=told)
         if found.flags & RAISED:
-            return function.answer(engine, recipe, call, found)
+            return function.answer(engine, recipe, call, found, told)
         tag(engine, found.tags)
         return found
+
+    def _refreshing(
+        self, engine: CacheEngine, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Flow[Any]:
+        recipe, told = self._recipe, self._recipe.told()
+        call = recipe.call(args, kwargs, told)
+        return function.result(engine, recipe, call, told=told, refresh=True)
 
     def _plan(self, batch: RequestBatch) -> None:
         try:
@@ -211,12 +218,11 @@ class CachedAsync(Cached[P, R]):
     async def _result(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, refresh: bool = False
     ) -> Any:
-        engine, recipe, compute = self._locate(), self._recipe, self._recipe.function
+        engine, compute = self._locate(), self._recipe.function
         if not engine.enabled:
             return await compute(*args, **kwargs)
         if refresh:
-            call = recipe.call(args, kwargs)
-            flow = function.result(engine, recipe, call, refresh=True)
+            flow = self._refreshing(engine, args, kwargs)
         else:
             found = self._found(engine, args, kwargs)
             if isinstance(found, Hit):

@@ -13,7 +13,7 @@ from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import RAISED
 from flask_redis_kit.cache.reading import Look
-from flask_redis_kit.cache.recipe import Recipe
+from flask_redis_kit.cache.recipe import Recipe, Told
 from flask_redis_kit.cache.running import Running, tag
 from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
@@ -51,12 +51,13 @@ def result(
     call: Call | None,
     ahead: Callable[[], Look] | None = None,
     *,
+    told: Told | None = None,
     refresh: bool = False,
 ) -> Flow[Any]:
     """The result of a call. One round trip for a hit, three for a miss.
 
-    ``ahead`` has the result of a READ sent before. ``refresh``: it is computed whatever there is.
-    Of a call that is None nothing is stored: it can't be a key.
+    ``ahead`` has the result of a READ sent before; ``told`` what ``vary=`` gave. ``refresh``: it is
+    computed whatever there is. Of a call that is None nothing is stored: it can't be a key.
     """
     if call is None:
         report(engine, recipe.subject, "refused", "vary")
@@ -70,11 +71,13 @@ def result(
         refresh=refresh,
     )
     if isinstance(found, Hit):
-        return (yield from answer(engine, recipe, call, found))
-    return (yield from _computed(engine, recipe, found))
+        return (yield from answer(engine, recipe, call, found, told))
+    return (yield from _computed(engine, recipe, found, told))
 
 
-def answer(engine: CacheEngine, recipe: Recipe, call: Call, hit: Hit) -> Flow[Any]:
+def answer(
+    engine: CacheEngine, recipe: Recipe, call: Call, hit: Hit, told: Told | None = None
+) -> Flow[Any]:
     """The value of a hit; an exception is raised. What is being computed here gets its tags."""
     tag(engine, hit.tags)
     if not hit.flags & RAISED:
@@ -83,7 +86,7 @@ def answer(engine: CacheEngine, recipe: Recipe, call: Call, hit: Hit) -> Flow[An
         error = raised.rebuilt(hit.value, recipe.options.exceptions)
     except CodecError as problem:
         engine.notices.once(("raised", recipe.about), _RAISED, recipe.about, problem)
-        return (yield from result(engine, recipe, call, refresh=True))
+        return (yield from result(engine, recipe, call, told=told, refresh=True))
     raise error
 
 
@@ -99,18 +102,18 @@ class _Result(NamedTuple):
     raised: bool
     """Whether ``value`` is an exception that was raised."""
     personal: bool
-    """Whether the session was read."""
+    """Whether the session was read, and the key doesn't tell users apart."""
     running: Running
 
 
-def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn) -> Flow[Any]:
+def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn, told: Told | None) -> Flow[Any]:
     flights = engine.flights
     watch = SessionWatch()
     with Running(engine, turn.call.tags) as running:
         try:
             value = yield COMPUTE
         except BaseException as error:
-            personal = watch.end()
+            personal = _personal(engine, recipe, told, accessed=watch.end())
             if raised.is_kept(error, recipe.options.exceptions):
                 kept = _Result(turn, error, True, personal, running)
                 yield from _close(engine, recipe, kept)
@@ -121,17 +124,23 @@ def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn) -> Flow[Any]:
                 raise
             log.warning("%s has raised; its old result is served", recipe.about, exc_info=True)
             return (yield from answer(engine, recipe, turn.call, stale))
-        personal = watch.end()
+        personal = _personal(engine, recipe, told, accessed=watch.end())
         yield from _close(engine, recipe, _Result(turn, value, False, personal, running))
         return value
+
+
+def _personal(engine: CacheEngine, recipe: Recipe, told: Told | None, *, accessed: bool) -> bool:
+    apart = recipe.is_told_apart(told) if accessed else True
+    if apart is False:
+        engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
+    return not apart
 
 
 def _close(engine: CacheEngine, recipe: Recipe, result: _Result) -> Flow[None]:
     """Store a result if it may be; else only end the lease."""
     running = result.running
     terms = terms_of(engine, recipe, result.value, running, raised=result.raised)
-    if result.personal and not recipe.public:
-        engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
+    if result.personal:
         terms = "session"
     payload = None
     if result.turn.token is None:

@@ -10,17 +10,21 @@ from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call
 from flask_redis_kit.cache.flow import Flow
 from flask_redis_kit.cache.reading import Look
-from flask_redis_kit.cache.recipe import Recipe
+from flask_redis_kit.cache.recipe import Recipe, Told
 from flask_redis_kit.core.exchange import Outcome
 
 
 class Asked(NamedTuple):
-    """One of many calls: its arguments, what it is in the cache, and what was found there."""
+    """One of many calls: its arguments, what it is in the cache, and what was found there.
+
+    ``told`` is what ``vary=`` gave, for all of them.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     call: Call | None
     ahead: Callable[[], Look] | None
+    told: Told | None
 
 
 def asked(
@@ -31,13 +35,18 @@ def asked(
     ``TypeError`` names an argument without identity. A failing server is an error in ``ahead``.
     """
     given = [arguments_of(item) for item in calls]
-    keyed = [(args, kwargs, recipe.call((*first, *args), kwargs)) for args, kwargs in given]
+    told = recipe.told()
+    keyed = [(args, kwargs, recipe.call((*first, *args), kwargs, told)) for args, kwargs in given]
     wanted = {call.digest.text: call for _, _, call in keyed if call is not None}
     found = engine.context.send_many([engine.flights.reading(call) for call in wanted.values()])
     looks: dict[str, Outcome[Look]] = dict(zip(wanted, found, strict=True))
     return [
         Asked(
-            (*first, *args), kwargs, call, None if call is None else looks[call.digest.text].result
+            (*first, *args),
+            kwargs,
+            call,
+            None if call is None else looks[call.digest.text].result,
+            told,
         )
         for args, kwargs, call in keyed
     ]
@@ -54,4 +63,4 @@ def arguments_of(item: object) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
 
 def flow_of(engine: CacheEngine, recipe: Recipe, one: Asked) -> Flow[Any]:
     """What one of the calls does."""
-    return function.result(engine, recipe, one.call, one.ahead)
+    return function.result(engine, recipe, one.call, one.ahead, told=one.told)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_redis_kit.cache.binding import Binding
 from flask_redis_kit.cache.claims import is_ambiguous
@@ -17,10 +17,19 @@ from flask_redis_kit.cache.identity import Digest, Namer
 from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.recent import RecentCalls
 from flask_redis_kit.cache.tags import TagTemplates, member
+from flask_redis_kit.cache.telling import tells_users_apart
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.cache.variants import Variants
 from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.session_watch import SessionWatch, current_session
 from flask_redis_kit.core.views import current_request
+
+
+class Told(NamedTuple):
+    """What the functions in ``vary=`` gave for a call, and whether they have read the session."""
+
+    results: list[object]
+    asked: bool
 
 
 class Recipe:
@@ -70,10 +79,28 @@ class Recipe:
         by_arguments = not self.options.vary and self.options.key is None
         return by_arguments and self.tags.names.isdisjoint(self.binding.ignored)
 
-    @property
-    def public(self) -> bool:
-        """Whether a result is everybody's, or its user's by its key, if the session is read."""
-        return self.options.public or self.variants.personal
+    def told(self) -> Told | None:
+        """Call the functions in ``vary=``; None if there are none."""
+        if not self.variants.factors:
+            return None
+        watch = SessionWatch()
+        try:
+            results = self.variants.results()
+        finally:
+            asked = watch.end()
+        return Told(results, asked)
+
+    def is_told_apart(self, told: Told | None) -> bool | None:
+        """Whether the key tells users apart as far as the session does, which was read.
+
+        It does if a function in ``vary=`` has read the session as well, or has given what stands in
+        it. None: they gave nothing, as for nobody, so that can't be seen.
+        """
+        if self.options.public or "cookie" in self.variants.names:
+            return True
+        if told is None or told.asked:
+            return told is not None
+        return tells_users_apart(told.results, current_session() or {})
 
     def claim(self, engine: CacheEngine) -> None:
         """``ConfigError`` if another function of this application would share the values."""
@@ -108,10 +135,13 @@ class Recipe:
 
     # keys
 
-    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+    def call(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], told: Told | None = None
+    ) -> Call | None:
         """A call of the plain function; None if a header that it varies by is too long for a key.
 
-        ``TypeError`` as the call would raise, or naming an argument without identity.
+        ``told`` is what the functions in ``vary=`` gave, if they were called already. ``TypeError``
+        as the call would raise, or naming an argument without identity.
         """
         recent = self._recent
         if recent is not None and not kwargs:
@@ -121,15 +151,16 @@ class Recipe:
         if args and isinstance(args[0], type):
             self._check_class(args[0])
         arguments = self.binding.bound(args, kwargs)
-        told = self._told(args, kwargs, arguments)
-        base = self._calls.digest(told, self.about)
+        key = self._key(args, kwargs, arguments)
+        base = self._calls.digest(key, self.about)
         if not self.options.vary:
             call = self.tagged(base, arguments)
         else:
             request = current_request()
-            if not self.variants.add_to(told, {} if request is None else request.environ):
+            environ = {} if request is None else request.environ
+            if not self.variants.add_to(key, environ, told.results if told else None):
                 return None
-            digest = self._calls.digest(told, self.about)
+            digest = self._calls.digest(key, self.about)
             call = self.tagged(digest, arguments, member("c", base.text))
         if recent is not None and not kwargs:
             recent.learn(args, call)
@@ -143,10 +174,10 @@ class Recipe:
 
     def base(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Digest:
         """The digest of a call's arguments, whatever it varies by besides."""
-        told = self._told(args, kwargs, self.binding.bound(args, kwargs))
-        return self._calls.digest(told, self.about)
+        key = self._key(args, kwargs, self.binding.bound(args, kwargs))
+        return self._calls.digest(key, self.about)
 
-    def _told(
+    def _key(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], arguments: dict[str, Any]
     ) -> dict[str, Any]:
         """What tells this call from others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -335,6 +336,36 @@ def test_a_route_has_the_tags_added_in_its_view(kit: RedisKit, app: Flask) -> No
         assert not was_hit(client.get("/"))
 
 
+def test_values_by_hand_are_made_of_others_and_others_of_them(kit: RedisKit) -> None:
+    calls: list[str] = []
+
+    @kit.cache.cache_result(tags=["of-function"])
+    def function() -> int:
+        return 1
+
+    def computed() -> int:
+        kit.cache.tag("added")
+        return function()
+
+    @kit.cache.cache_result()
+    def outer() -> int:
+        calls.append("outer")
+        if kit.cache.get("by-hand") is None:
+            kit.cache.set("by-hand", 1, tags=["of-set"])
+        return int(kit.cache.get_or_set("computed", computed, tags=["of-computed"]))
+
+    for warm in (outer.uncached, lambda: None):  # what it is made of is found, or computed
+        for tag in ("of-function", "added", "of-computed", "of-set"):
+            warm()
+            outer()
+            del calls[:]
+            outer()
+            assert calls == []
+            kit.cache.invalidate_tags(tag)
+            outer()
+            assert calls == ["outer"], tag
+
+
 def test_more_than_32_tags_are_too_many_to_store(
     kit: RedisKit, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -350,10 +381,14 @@ def test_more_than_32_tags_are_too_many_to_store(
     assert calls == [32]
     with caplog.at_level(logging.WARNING, "flask_redis_kit.cache"):
         assert [value(33), value(33)] == [33, 33]
-    assert calls == [32, 33, 33]
-    (record,) = caplog.records
-    assert "has 33 tags" in record.getMessage()
-    assert "one tag in common" in record.getMessage()
+        for count in (32, 33):
+            kit.cache.get_or_set(f"of-{count}", partial(value.uncached, count), tags=["one"])
+            assert kit.cache.has(f"of-{count}") is (count == 32)
+    assert calls == [32, 33, 33, 32, 33]
+    function, by_hand = (record.getMessage() for record in caplog.records)
+    assert "has 33 tags" in function
+    assert "one tag in common" in function
+    assert "has 33 tags" in by_hand
 
 
 @pytest.mark.parametrize("made", [5, [5], [""], b"x", None])

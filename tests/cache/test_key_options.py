@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 import redis
-from flask import Flask, request, session
+from flask import Flask, g, request, session
 
 from flask_redis_kit import RedisKit
 from flask_redis_kit.cache.binding import Binding
@@ -98,6 +99,68 @@ def test_what_varies_by_its_user_may_read_the_session(kit: RedisKit, app: Flask)
 
     assert [of("a"), of("b"), of("a")] == ["of a", "of b", "of a"]
     assert calls == ["a", "b"]
+
+
+def test_what_varies_by_something_else_may_not_read_the_session(
+    kit: RedisKit, app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A locale tells no users apart."""
+
+    @kit.cache.cache_result(vary=lambda: "en", exceptions=KeyError)
+    def page(fails: bool = False) -> str:
+        if fails:
+            raise KeyError(session["user"])
+        return f"of {session['user']}"
+
+    def of(name: str, *args: bool) -> str:
+        with app.test_request_context():
+            session["user"] = name
+            return page(*args)
+
+    with caplog.at_level(logging.WARNING, "flask_redis_kit.cache"):
+        assert [of("a"), of("b"), of("a")] == ["of a", "of b", "of a"]
+        for name in "ab":
+            with pytest.raises(KeyError, match=name):
+                of(name, True)
+    (record,) = caplog.records
+    assert "page: its result is not cached, as it reads the session" in record.getMessage()
+
+
+def test_what_varies_by_the_user_loaded_before_may_read_the_session(
+    kit: RedisKit, app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Flask-Login's current_user: asked again, it doesn't read the session."""
+    calls: list[str] = []
+
+    @kit.cache.cache_result(vary=lambda: g.user)
+    def page() -> str:
+        calls.append(session["user"])
+        return f"of {session['user']}"
+
+    def of(name: str, user: str | None) -> str:
+        with app.test_request_context():
+            session["user"] = name
+            g.user = user
+            return page()
+
+    with caplog.at_level(logging.WARNING, "flask_redis_kit.cache"):
+        assert [of("a", "a"), of("b", "b"), of("a", "a")] == ["of a", "of b", "of a"]
+        assert calls == ["a", "b"]
+        assert [of("c", None), of("d", None)] == ["of c", "of d"], "nobody is not one user"
+    assert not caplog.records
+
+
+def test_many_calls_vary_alike(kit: RedisKit, app: Flask) -> None:
+    locale = ["en"]
+
+    @kit.cache.cache_result(vary=lambda: locale[0])
+    def greeting(name: str) -> str:
+        return f"{locale[0]} {name}"
+
+    assert greeting.cached_many("ab") == ["en a", "en b"]
+    locale[0] = "de"
+    assert greeting.cached_many("ab") == greeting.cached_many("ab") == ["de a", "de b"]
+    assert greeting.refresh("a") == greeting("a") == "de a"
 
 
 def test_what_a_vary_function_gives_needs_an_identity(kit: RedisKit) -> None:
