@@ -65,7 +65,7 @@ class Ours:
         self._invalidators: dict[str, Callable[[int], object]] = {
             "tags": self._tags,
             "soft": lambda item: self._cache.invalidate_tags(f"item:{item}", soft=True),
-            "delete": lambda item: self._cache.delete(f"item {item}"),
+            "delete": lambda item: self._cache.delete_many([f"item {item}"]),
             "clear": lambda _: self._cache.clear(),
             "prefix": lambda _: self._cache.invalidate_prefix("race"),
             "call": number.invalidate,
@@ -81,9 +81,10 @@ class Ours:
 
     def invalidate(self, how: str, item: int) -> bool:
         try:
-            return self._invalidators[how](item) is not False
+            done = self._invalidators[how](item)
         except (InvalidationError, redis.RedisError):
             return False
+        return done is not False
 
     def _by_hand(self, item: int) -> Numbers:
         value: Numbers | None = self._cache.get(f"item {item}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -163,9 +164,10 @@ class Contender(Protocol):
 
 @dataclass
 class Figures:
-    """What one process saw."""
+    """What one process saw. ``hits`` are reads that computed nothing."""
 
     reads: int = 0
+    hits: int = 0
     computed: int = 0
     stale: int = 0
     invalidations: int = 0
@@ -175,6 +177,7 @@ class Figures:
     def add(self, other: Figures) -> None:
         """Count another process in."""
         self.reads += other.reads
+        self.hits += other.hits
         self.computed += other.computed
         self.stale += other.stale
         self.invalidations += other.invalidations
@@ -193,6 +196,7 @@ class Racer:
         self._settings = settings
         self._truth = Truth(settings.truth)
         self._computed: list[int] = []
+        self._own = threading.local()
         self._contender = contender(settings, self._compute)
 
     def run(self) -> Figures:
@@ -210,6 +214,7 @@ class Racer:
 
     def _compute(self, item: int) -> Numbers:
         numbers = self._truth.numbers(item)
+        self._own.computed = True
         self._computed.append(item)
         time.sleep(random.uniform(0, self._settings.slowest))  # the cost of a computation
         return numbers
@@ -220,10 +225,12 @@ class Racer:
         while not truth.over:
             item, way = draw.randrange(ITEMS), draw.choice(self._settings.ways)
             generation, least = truth.generation, truth.acked(item)
+            self._own.computed = False
             seen = self._contender.read(way, item)
             if generation % 2 or generation != truth.generation:
                 continue
             figures.reads += 1
+            figures.hits += not self._own.computed
             if any(saw < must for saw, must in zip(seen, least, strict=True)):
                 figures.stale += 1
                 figures.examples.append(f"{way} {item}: {seen} where {least} was acknowledged")
