@@ -32,6 +32,7 @@ class Log:
     window: int
     auto: bool = False
     admissions: list[Admission] = field(default_factory=list)
+    newest: int = 0
 
     @property
     def late(self) -> int:
@@ -58,12 +59,15 @@ class Log:
             if each.low <= high - self.window:
                 each.low = 0  # it may be gone
         self.admissions.append(Admission(token, units, clock if self.auto else high, high))
+        self.newest = high
 
     def hand_back(self, token: str) -> None:
         """Forget an admission."""
         self.admissions = [a for a in self.admissions if a.token != token]
 
     def _latest(self, clock: int) -> int:
+        if self.auto and self.admissions:  # it may still know of one that was handed back
+            return max(clock, self.newest)
         return max([clock, *(a.high for a in self.admissions)])
 
 
