@@ -150,16 +150,46 @@ def test_what_varies_by_the_user_loaded_before_may_read_the_session(
     assert not caplog.records
 
 
-def test_many_calls_vary_alike(kit: RedisKit, app: Flask) -> None:
-    locale = ["en"]
+@pytest.mark.parametrize("vary", ["Cookie", lambda: f"user {session['user']}"])
+def test_what_varies_by_the_cookie_or_reads_the_session_for_it_may_read_it(
+    vary: Any, kit: RedisKit, app: Flask
+) -> None:
+    calls: list[str] = []
 
-    @kit.cache.cache_result(vary=lambda: locale[0])
+    @kit.cache.cache_result(vary=vary)
+    def page(n: int) -> str:
+        calls.append(session["user"])
+        return f"{n} of {session['user']}"
+
+    def of(name: str) -> list[str]:
+        with app.test_request_context(headers={"Cookie": name}):
+            session["user"] = name
+            return [page(1), *page.cached_many([1, 2])]
+
+    expected = {name: [f"1 of {name}", f"1 of {name}", f"2 of {name}"] for name in "ab"}
+    for name in "aba":
+        assert of(name) == expected[name]
+    assert calls == ["a", "a", "b", "b"]
+
+
+def test_a_vary_function_is_called_once_for_a_call_or_for_many(kit: RedisKit) -> None:
+    locale = ["en"]
+    calls: list[str] = []
+
+    def told() -> str:
+        calls.append(locale[0])
+        return locale[0]
+
+    @kit.cache.cache_result(vary=told)
     def greeting(name: str) -> str:
         return f"{locale[0]} {name}"
 
     assert greeting.cached_many("ab") == ["en a", "en b"]
     locale[0] = "de"
-    assert greeting.cached_many("ab") == greeting.cached_many("ab") == ["de a", "de b"]
+    assert greeting.cached_many("ab") == ["de a", "de b"]
+    assert greeting("a") == "de a"
+    assert greeting("c") == "de c"
+    assert calls == ["en", "de", "de", "de"]
     assert greeting.refresh("a") == greeting("a") == "de a"
 
 
