@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit.ratelimit.client_address import (
@@ -144,6 +144,7 @@ addresses = st.ip_addresses()
 junk = st.text(alphabet='0123456789abcdef.:%,;="[] \\for', max_size=40)
 
 
+@settings(deadline=None)  # a busy machine
 @given(junk, addresses)
 def test_nobody_chooses_his_address_whatever_he_writes(written: str, real: object) -> None:
     """A client's own header, to which its proxy adds the address it sees."""
@@ -164,6 +165,7 @@ def test_nobody_chooses_his_address_whatever_he_writes(written: str, real: objec
         assert client in {str(address), f"{address}/128", "192.0.2.1"}
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=5), st.integers(1, 32), st.integers(0, 2**32))
 def test_a_set_of_networks_holds_what_they_hold(starts: list[int], prefix: int, n: int) -> None:
     networks = [ipaddress.ip_network((start, prefix), strict=False) for start in starts]

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit import rate_limit
@@ -82,6 +82,7 @@ def test_an_unused_limit_has_no_time_to_tell() -> None:
 SF_STRING = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"')
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.text(max_size=40))
 def test_every_name_is_a_string_of_the_standard(name: str) -> None:
     """RFC 9651, 3.3.3: printable ASCII, with only the quote and the backslash escaped."""
