@@ -54,20 +54,10 @@ LUA: dict[str, tuple[str, str, str]] = {
 
 REWRITTEN: dict[str, tuple[Any, str, str, str]] = {
     # what sees at a glance that a value is valid
-    "glance: tags unread": (
-        verdict.Judge,
-        "fresh",
-        "if score is not None and float(score) > seq:",
-        "if False:",
-    ),
-    "glance: nonce unread": (verdict.Judge, "fresh", "nonce == -float(scores[0])", "True"),
-    "glance: floor unread": (verdict.Judge, "fresh", "-float(scores[2]) <= seq <=", "seq <="),
-    "soft moments unread": (
-        verdict.Judge,
-        "fresh",
-        "and (scores[3] is None or -float(scores[3]) <= seq)",
-        "",
-    ),
+    "glance: tags unread": (verdict, "_is_current", "float(score) <= seq for", "True for"),
+    "glance: nonce unread": (verdict, "_is_current", "nonce != -float(now) or", ""),
+    "glance: floor unread": (verdict, "_is_current", "-float(floor) <= seq <=", "seq <="),
+    "soft moments unread": (verdict, "_is_current", "-float(soft) > seq", "False"),
 }
 
 

@@ -17,7 +17,7 @@ from tests.cache.modes import MODES
 from tests.cache.mutations import NAMES
 from tests.cache.referee import race
 
-_ATTEMPTS = 10
+_ATTEMPTS = 20
 _EQUIVALENT = {
     "commit without the log",
     "a later moment accepted by the commit",
