@@ -102,6 +102,19 @@ def test_logging_out_and_rotating_leave_no_entries(shop: Shop) -> None:
     assert devices(shop, "8") == []
 
 
+@pytest.mark.standalone(reason="on a Cluster the entry stays until it is looked at")
+def test_the_entry_of_an_id_that_was_replaced_is_left_to_the_next_login(
+    shop: Shop, redis_client: redis.Redis
+) -> None:
+    visitor = shop.visitor(login(shop))
+    old = digest_of(sid_of(visitor))
+    visitor.get("/regenerate")
+    assert redis_client.zscore(index_of(shop), old) == 0
+    login(shop)
+    assert redis_client.zscore(index_of(shop), old) is None
+    assert redis_client.zcard(index_of(shop)) == 2
+
+
 def test_a_device_is_ended_by_its_handle(shop: Shop) -> None:
     told: list[tuple[str, object, str]] = []
 

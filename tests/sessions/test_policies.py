@@ -181,7 +181,7 @@ def test_the_identity_may_lie_under_another_key(make_shop: MakeShop, redis_url: 
 def test_a_session_whose_identity_key_was_named_later_gets_into_the_index(
     make_shop: MakeShop, redis_url: str
 ) -> None:
-    sid = make_shop(redis_url).session_of(account=9)
+    sid = make_shop(redis_url).session_of(account=9, user_id=7)
     shop = make_shop(redis_url, SESSION_IDENTITY_KEYS=("account",))
     shop.visitor(sid).get("/set/a/1")
     with shop.app.app_context():

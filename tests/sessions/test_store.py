@@ -21,6 +21,7 @@ from flask_redis_kit.sessions.store import (
     LOCK,
     SAVE,
     UNLOCK,
+    Lock,
     Saved,
     SessionStore,
 )
@@ -184,3 +185,30 @@ def test_pruning_ends_a_session_only_if_nothing_is_left(
     assert prune(b"b", b"d3") is Saved.GONE
     assert redis_client.hgetall(KEY) == {b"\0x": b"d2"}
     assert 0 < redis_client.ttl(KEY) <= GRACE
+
+
+def test_a_save_that_gave_the_lock_back_writes_nothing_when_it_is_sent_again(
+    store: SessionStore,
+) -> None:
+    store.wire.send(store.create(SESSION, b"i", 100, {b"n": b"1"}))
+    assert store.wire.send(store.lock(SESSION, "first", 10)) == 0
+    assert store.wire.send(store.lock(SESSION, "first", 10)) == 0  # sent again
+    assert 0 < store.wire.send(store.lock(SESSION, "second", 10)) <= 10
+    first = store.save(SESSION, b"i", 100, Changes({b"n": b"2"}, []), lock=Lock("first", True))
+    assert store.wire.send(first) is Saved.SAVED
+    assert store.wire.send(store.lock(SESSION, "second", 10)) == 0
+    second = store.save(SESSION, b"i", 100, Changes({b"n": b"3"}, []), lock=Lock("second", True))
+    assert store.wire.send(second) is Saved.SAVED
+    assert store.wire.send(first) is Saved.OVERTAKEN
+    assert store.wire.send(second) is Saved.SAVED
+    assert store.wire.send(store.load(SESSION)).fields == {"n": b"3"}
+
+
+def test_a_save_that_is_sent_again_overtakes_nobody(store: SessionStore) -> None:
+    store.wire.send(store.create(SESSION, b"i", 100, {b"n": b"1"}))
+    store.wire.send(store.lock(SESSION, "first", 10))
+    first = store.save(SESSION, b"i", 100, Changes({b"n": b"2"}, []), lock=Lock("first", True))
+    store.wire.send(first)
+    store.wire.send(store.save(SESSION, b"i", 100, Changes({b"n": b"3"}, [])))  # somebody else's
+    assert store.wire.send(first) is Saved.SAVED
+    assert store.wire.send(store.load(SESSION)).fields == {"n": b"3"}
