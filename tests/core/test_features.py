@@ -14,6 +14,7 @@ from tests.core.counter import CounterFeature
 
 class TestCache(feature_contract.FeatureContract):
     name: ClassVar[str] = "cache"
+    commands: ClassVar[tuple[str, ...]] = ("cache",)
     values: ClassVar[itertools.count[int]] = itertools.count()
 
     def write(self, app: Flask, kit: RedisKit) -> None:
@@ -61,6 +62,7 @@ class TestSessions(feature_contract.FeatureContract):
     """Written and read by requests of one browser."""
 
     name: ClassVar[str] = "sessions"
+    commands: ClassVar[tuple[str, ...]] = ("sessions",)
 
     def prepare(self, app: Flask, kit: RedisKit) -> None:
         app.session_interface = RedisSessionInterface(kit)

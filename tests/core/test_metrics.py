@@ -212,7 +212,7 @@ def test_the_metrics_contain_no_key_and_no_secret(
 
     @app.get("/page/<name>")
     @kit.ratelimit.rate_limit(limit=9, window=60, key_func=lambda: "visitor-key")
-    @kit.cache.cache_result(key_prefix="cache-key", ttl=60, tags=["tag-key"], public=True)
+    @kit.cache.cache_result(key_prefix="product", ttl=60, tags=["tag-key"], public=True)
     def page(name: str) -> str:
         session["who"] = "session-value"
         return name
