@@ -104,12 +104,12 @@ class Limiter:
 
         False if one had ended: others may have taken its place.
         """
-        held = {each.claim.key for each in decision.held}
-        leases = [c for c in decision.claims if _is_lease(c)]
-        local = [c for c in leases if c.key not in held]
-        now, token = time.monotonic(), decision.token
+        token, now = decision.token, time.monotonic()
+        asked = zip(decision.claims, decision.results, strict=True)
+        local = [claim for claim, result in asked if _is_lease(claim) and result.local]
         renewed = [self._outage.local.renew(claim, token, now) for claim in local]
-        outcomes = self.context.send_many([renew(c, token) for c in leases if c.key in held])
+        sure = [each.claim for each in decision.held if each.ends_us and _is_lease(each.claim)]
+        outcomes = self.context.send_many([renew(claim, token) for claim in sure]) if sure else []
         return all(renewed + [outcome.result() for outcome in outcomes])
 
     def _asked(self, claims: tuple[Claim, ...], *, counting: bool = True) -> Decision:

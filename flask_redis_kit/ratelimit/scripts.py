@@ -38,7 +38,8 @@ class Verdict(NamedTuple):
 class Held(NamedTuple):
     """What one claim of an admission holds: enough to hand it back exactly.
 
-    ``ends_us``  when its units free by themselves, in microseconds of the server's clock.
+    ``ends_us``  when its units free by themselves, in microseconds of the server's clock; 0: the
+                 reply was lost, so perhaps it holds nothing.
     ``born``     which buckets they are in.
     """
 

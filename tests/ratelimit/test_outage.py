@@ -132,6 +132,24 @@ def test_a_lease_whose_reply_was_lost_ends_with_its_request(
     assert redis_client.exists(place.key) == 0
 
 
+def test_a_lease_that_is_counted_here_is_renewed_here_even_if_the_server_may_know_it(
+    limited: Limited, claim: Claiming, proxy: Proxy, server: Server, redis_client: redis.Redis
+) -> None:
+    limiter = limited.limiter
+    place = claim(2, kind="concurrency", on_error="local")
+    proxy.cut_after(1)
+    decision = limiter.acquire([place])
+    assert redis_client.zcard(place.key) == 1
+    server.pause()
+    try:
+        assert limiter.renew(decision)
+    finally:
+        server.resume()
+    limiter.release(decision)
+    assert not limiter.renew(decision)
+    wait_until(lambda: redis_client.exists(place.key) == 0)
+
+
 def test_a_refund_that_fails_leaves_the_unit_counted_and_says_so(
     limited: Limited,
     claim: Claiming,
