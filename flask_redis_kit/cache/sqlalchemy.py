@@ -74,8 +74,7 @@ class Commits:
 
         def collect_new(session: Session, _: object) -> None:
             for each in (*session.new, *session.dirty):
-                if not inspect(each).deleted:  # an orphan is deleted by the flush itself
-                    _collect(session, each, tags_of)
+                _collect(session, each, tags_of)
 
         event.listen(target, "before_flush", collect_old)
         event.listen(target, "after_flush", collect_new)

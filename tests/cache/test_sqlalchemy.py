@@ -116,6 +116,10 @@ def test_tags_named_before_the_transaction_begins_are_of_the_next_one(
         session.add(Product(name="x"))
         assert tags.invalidated("a") == []
     assert tags.invalidated("a") == ["a"]
+    tags.watch("a")
+    with session.begin():
+        session.add(Product(name="y"))
+    assert tags.invalidated("a") == [], "and of no other one"
 
 
 @pytest.mark.parametrize("end", ["rollback", "close", "error"])
@@ -202,6 +206,10 @@ def change(session: Session, what: str) -> None:
     elif what == "orphan":
         category = session.get_one(Category, 1)
         category.products.remove(product)
+    elif what == "orphan unseen":
+        category = session.get_one(Category, 1)
+        category.products.remove(product)
+        session.expire(product, ["name", "id"])
 
 
 ALL = [f"product:{n}" for n in (1, 2, 3, 9)] + [f"category:{n}" for n in (1, 2, 3)]
@@ -219,6 +227,7 @@ ALL = [f"product:{n}" for n in (1, 2, 3, 9)] + [f"category:{n}" for n in (1, 2, 
         ("delete unseen", {"product:1", "category:1"}),
         ("cascade", {"product:1", "product:2", "product:3", "category:1"}),
         ("orphan", {"product:1", "category:1"}),
+        ("orphan unseen", {"product:1", "category:1"}),
     ],
 )
 def test_changed_objects_tell_their_tags_of_now_and_before(
