@@ -25,9 +25,14 @@ from flask_redis_kit.core.feature import Context
 class Invalidation:
     """Invalidates values of one application's cache: by tag, by key, all of them. Thread-safe.
 
-    Each call is one round trip however many values it concerns; unless it has reached every shard
-    it raises ``InvalidationError``, or logs it (``REDIS_CACHE_ON_INVALIDATION_ERROR``). ``soft``:
-    the values are stale from now on instead of invalid.
+    Each call is one round trip however many values it concerns, on Cluster two; unless it has
+    reached every shard it raises ``InvalidationError``, or logs it
+    (``REDIS_CACHE_ON_INVALIDATION_ERROR``). ``soft``: the values are stale from now on instead of
+    invalid.
+
+    Why two: shards hear of it a moment apart. Meanwhile a value can be computed, in a shard that
+    has heard, of another cached one, in a shard that has not. Once all have heard nothing can be
+    made of old values any more, and the second round invalidates what was.
     """
 
     def __init__(
@@ -126,7 +131,14 @@ class Invalidation:
         )
 
     def send(self, exchanges: Sequence[Exchange[bool]], names: tuple[str, ...]) -> list[bool]:
-        """Send invalidations. When memory is full a log is dropped instead of written."""
+        """Send invalidations, those of several shards twice. Whether each did something."""
+        done = self._send(exchanges, names)
+        if len(exchanges) > 1 and self._shards.count > 1:
+            self._send(exchanges, names)
+        return done
+
+    def _send(self, exchanges: Sequence[Exchange[bool]], names: tuple[str, ...]) -> list[bool]:
+        """One round. When memory is full a log is dropped instead of written."""
         outcomes = self._context.send_many(exchanges)
         full = [
             n for n, outcome in enumerate(outcomes) if isinstance(outcome.error, OutOfMemoryError)
