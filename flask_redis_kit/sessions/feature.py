@@ -94,7 +94,6 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             return
         for setting, cure in self._cookie_errors(context):
             yield f"{setting}: browsers drop such a cookie. Cure: {cure}."
-        yield from _cookie_settings(context.app).warnings()
         yield from _elsewhere(context)
         yield from eviction_warnings(
             context.wire,
@@ -102,6 +101,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             "give sessions a server of their own by REDIS_SESSIONS_URL",
         )
         yield from persistence_warnings(context.wire, "all sessions")
+        yield from _cookie_settings(context.app).warnings()
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """Give ``flask.session`` a new id and keep its data; see ``RedisSession.regenerate``."""
