@@ -182,6 +182,7 @@ def test_a_raised_limit_keeps_the_usage_whatever_it_is_kept_in(
     assert redis_client.type(raised.key) == b"zset"
     assert limiter.acquire([raised]).results[0].remaining == 99
     assert redis_client.type(raised.key) == b"hash"
+    assert 55_000 < redis_client.pttl(raised.key) <= 60_938  # a 64th longer than the window
     assert not limiter.acquire([claim("a", 100, algorithm="auto")]).allowed
     assert limiter.acquire([claim("a", 102, algorithm="auto")]).results[0].remaining == 0
 
@@ -305,6 +306,7 @@ def test_a_renewed_lease_lasts_and_one_that_ended_is_told(
     limiter = limited.limiter
     decision = limiter.acquire([asked])
     [before] = read_log(redis_client, asked.key).values()
+    assert 20_000 < redis_client.pttl(asked.key) <= 30_000
     assert limiter.renew(decision)
     [after] = read_log(redis_client, asked.key).values()
     assert after > before

@@ -168,12 +168,12 @@ local function read_buckets(key, window)
   return log
 end
 
--- A log that has to become buckets, as its limit was raised above EXACT.
+-- A log that has to become buckets, as its limit is above EXACT: a new one, or it was raised.
 local function into_buckets(key, log, window)
   local width = width_of(window)
   local units = {}
   local low = '(' .. whole(log.now - window)
-  local members = log.stale and {} or call('ZRANGEBYSCORE', key, low, '+inf', 'WITHSCORES')
+  local members = log.used > 0 and call('ZRANGEBYSCORE', key, low, '+inf', 'WITHSCORES') or {}
   for i = 2, #members, 2 do
     local bucket = math.floor(tonumber(members[i]) / width)
     units[bucket] = (units[bucket] or 0) + 1
@@ -210,9 +210,8 @@ local function write_buckets(key, log, window, cost)
   log.newest = bucket_end(head, window)
 end
 
-local function read_either(key, window, limit)
-  local kind = call('TYPE', key).ok
-  if kind == 'hash' or (kind == 'none' and limit > EXACT) then
+local function read_either(key, window)
+  if call('TYPE', key).ok == 'hash' then
     return read_buckets(key, window)
   end
   return read_log(key, window)
@@ -282,7 +281,7 @@ local admitted = 1
 for i, key in ipairs(KEYS) do
   local kind, limit, window, cost, shadow = unpack(ARGV, 5 * i - 3, 5 * i + 1)
   limit, window, cost = tonumber(limit), tonumber(window), tonumber(cost)
-  local log = READ[kind](key, window, limit)
+  local log = READ[kind](key, window)
   log.kind, log.limit, log.window, log.cost = kind, limit, window, cost
   log.retry = retry(key, log, math.max(cost, 1))
   if log.retry ~= 0 and cost > 0 and shadow ~= '1' then
