@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, Flask, Response, has_app_context, jsonify, request
+from flask import Blueprint, Flask, Response, jsonify, request
 
 from flask_redis_kit import plugins
 from flask_redis_kit.cache import CacheFeature
@@ -20,7 +20,7 @@ from flask_redis_kit.core.counters import KEYSPACE as COUNTED
 from flask_redis_kit.core.counters import FeatureCounters
 from flask_redis_kit.core.errors import ConfigError, NotInitialized
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.core.feature import Context, Feature, current_state
+from flask_redis_kit.core.feature import Context, Feature, state_in
 from flask_redis_kit.core.keys import KeySpec, checked_namespace
 from flask_redis_kit.core.names import (
     DEFAULT_NAME,
@@ -32,6 +32,7 @@ from flask_redis_kit.core.names import (
 from flask_redis_kit.core.request import batch_of, last_batch
 from flask_redis_kit.core.session_watch import restore_access
 from flask_redis_kit.core.state import KitState, refuse_clash
+from flask_redis_kit.core.views import current_application, current_request
 from flask_redis_kit.events import EventsFeature
 from flask_redis_kit.queue import QueueFeature
 from flask_redis_kit.ratelimit import RateLimitFeature
@@ -189,17 +190,21 @@ class RedisKit:
 
     def _install(self, app: Flask) -> None:
         def finish(response: Response) -> Response:
-            restore_access(request._get_current_object())  # type: ignore[attr-defined]  # a proxy
-            # this kit's session, if there is one, is saved later and takes the rest along
-            ends = getattr(app.session_interface, "finishes_batch_of", None)
-            batch = batch_of(request, self.name, app)
-            if batch is not None and not (ends is not None and ends(self.name)):
-                batch.finish()
+            of = current_request()
+            assert of is not None  # noqa: S101  # a response is made in a request
+            restore_access(of)
+            batch = batch_of(of, self.name, app)
+            if batch is not None:
+                # this kit's session, if there is one, is saved later and takes the rest along
+                ends = getattr(app.session_interface, "finishes_batch_of", None)
+                if ends is None or not ends(self.name):
+                    batch.finish()
             return response
 
         def teardown(_: BaseException | None) -> None:
             # no response was made here; and a copied context ends while its request goes on
-            batch = batch_of(request, self.name, app)
+            of = current_request()
+            batch = None if of is None else batch_of(of, self.name, app)
             if batch is not None:
                 batch.flush()
 
@@ -227,11 +232,12 @@ class RedisKit:
 
     def state(self) -> KitState:
         """The state in the current application; outside of any, in the only one initialised."""
-        if has_app_context():
-            state = current_state(self.name)
-            assert isinstance(state, KitState)  # noqa: S101  # the kit puts nothing else there
-            return state
-        return self._only_state()
+        app = current_application()
+        if app is None:
+            return self._only_state()
+        found: Any = state_in(app, self.name)
+        state: KitState = found  # the kit puts nothing else there
+        return state
 
     def _only_state(self) -> KitState:
         latest = None if self._latest is None else self._latest()

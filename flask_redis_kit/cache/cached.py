@@ -14,8 +14,8 @@ from flask_redis_kit.cache.pages import PAGES, Pages
 from flask_redis_kit.cache.payload import RAISED
 from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.running import tag
-from flask_redis_kit.core.request import PLAN, RequestBatch
-from flask_redis_kit.core.views import current_request
+from flask_redis_kit.core.request import RequestBatch
+from flask_redis_kit.core.views import PLAN, current_request
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

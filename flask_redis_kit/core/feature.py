@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.config import FeatureConfig
@@ -20,6 +20,7 @@ from flask_redis_kit.core.keys import KeyBuilder, KeySpec
 from flask_redis_kit.core.names import DEFAULT_NAME
 from flask_redis_kit.core.request import Deferred, RequestBatch, current_batch
 from flask_redis_kit.core.transaction import Transaction
+from flask_redis_kit.core.views import current_application
 from flask_redis_kit.core.wire import Wire, drive
 
 T = TypeVar("T")
@@ -29,24 +30,30 @@ E = TypeVar("E")
 
 def current_state(kit_name: str = DEFAULT_NAME) -> AppState:
     """The state of a kit in the current application; ``NotInitialized`` says what is missing."""
-    try:
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    except RuntimeError:
+    app = current_application()
+    if app is None:
         raise NotInitialized(
             "There is no current application. Call this in a request, or inside "
             "`with app.app_context():`."
-        ) from None
-    kits: dict[str, AppState] = app.extensions.get("redis_kit", {})
-    state = kits.get(kit_name)
-    if state is None:
-        cure = "Did you forget kit.init_app(app)?"
-        if kits:
-            cure = (
-                f"It has {', '.join(map(repr, kits))}: use the decorators of that kit "
-                "(@kit.cache.cache_result, @kit.ratelimit.rate_limit), or init_app the missing one."
-            )
-        raise NotInitialized(f"Application {app.name!r} has no RedisKit named {kit_name!r}. {cure}")
-    return state
+        )
+    return state_in(app, kit_name)
+
+
+def state_in(app: Flask, kit_name: str) -> AppState:
+    """The state of a kit in an application; ``NotInitialized`` says what is missing."""
+    try:
+        state: AppState = app.extensions["redis_kit"][kit_name]
+    except KeyError:
+        kits = app.extensions.get("redis_kit")
+    else:
+        return state
+    cure = "Did you forget kit.init_app(app)?"
+    if kits:
+        cure = (
+            f"It has {', '.join(map(repr, kits))}: use the decorators of that kit "
+            "(@kit.cache.cache_result, @kit.ratelimit.rate_limit), or init_app the missing one."
+        )
+    raise NotInitialized(f"Application {app.name!r} has no RedisKit named {kit_name!r}. {cure}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,8 @@ class Feature(Generic[C, E]):
 
     def engine(self) -> E:
         """The feature's engine in the current application."""
-        engine: E = self.state().engine(self)
+        locate = self._locate or self.state  # which says what is missing
+        engine: E = locate().engine(self)
         return engine
 
     def context(self) -> Context[C]:
@@ -193,18 +201,23 @@ class AppState:
 
     def engine(self, feature: Feature[Any, Any]) -> Any:
         """The engine of a feature, built at the first call."""
-        engine = self._engines.get(feature.name)
-        if engine is None:
-            with self._lock:
-                engine = self._engines.get(feature.name)
-                if engine is None:
-                    if feature.name not in self.contexts:
-                        raise NotInitialized(
-                            f"{feature.name!r} was registered after init_app({self.app.name}). "
-                            "Register features first."
-                        )
-                    engine = feature.build(self.contexts[feature.name])
-                    self._engines[feature.name] = engine
+        try:
+            return self._engines[feature.name]
+        except KeyError:
+            pass  # what building it may raise is not raised because of that
+        return self._built(feature)
+
+    def _built(self, feature: Feature[Any, Any]) -> Any:
+        with self._lock:
+            engine = self._engines.get(feature.name)
+            if engine is None:
+                if feature.name not in self.contexts:
+                    raise NotInitialized(
+                        f"{feature.name!r} was registered after init_app({self.app.name}). "
+                        "Register features first."
+                    )
+                engine = feature.build(self.contexts[feature.name])
+                self._engines[feature.name] = engine
         return engine
 
     def engine_named(self, name: str) -> Any:

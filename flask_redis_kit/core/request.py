@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from flask import Flask, Request
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
-from flask_redis_kit.core.views import current_context, view_wrappers
+from flask_redis_kit.core.views import current_context, view_of
 from flask_redis_kit.core.wire import Tally, Wire
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-PLAN = "__redis_kit_plan__"
 _ENVIRON = "flask_redis_kit.batch."
+_BATCHES = "_redis_kit_batches"
 
 
 class Pending(Generic[T]):
@@ -244,8 +244,8 @@ class RequestBatch:
 
 def batch_of(of: Request, kit_name: str, app: Flask) -> RequestBatch | None:
     """The batch of a request, if it has one."""
-    batch: RequestBatch | None = vars(of).get(_name(kit_name, app))
-    return batch
+    batches = of.__dict__.get(_BATCHES)
+    return None if batches is None else batches.get((kit_name, app))
 
 
 def last_batch(environ: dict[str, Any], kit_name: str, app: Flask) -> RequestBatch | None:
@@ -260,19 +260,23 @@ def _name(kit_name: str, app: Flask) -> str:
 
 def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
     """The batch of a request, made at the first call."""
-    batch = batch_of(of, kit_name, app)
-    if batch is None:
+    batches = of.__dict__.get(_BATCHES)
+    batch = None if batches is None else batches.get((kit_name, app))
+    return _opened(of, kit_name, app) if batch is None else batch
 
-        def planner(batch: RequestBatch) -> None:
-            for plan in plans_of(app, of):
-                try:
-                    plan(batch)
-                except Exception:
-                    # it only saves a trip: the look-up is made at its place, and fails there
-                    log.warning("A look-up of %r could not be planned", of.endpoint, exc_info=True)
 
-        name = _name(kit_name, app)
-        batch = of.environ[name] = vars(of).setdefault(name, RequestBatch(planner))
+def _opened(of: Request, kit_name: str, app: Flask) -> RequestBatch:
+    def planner(batch: RequestBatch) -> None:
+        for plan in view_of(app, of).plans:
+            try:
+                plan(batch)
+            except Exception:
+                # it only saves a trip: the look-up is made at its place, and fails there
+                log.warning("A look-up of %r could not be planned", of.endpoint, exc_info=True)
+
+    batches: dict[tuple[str, Flask], RequestBatch] = of.__dict__.setdefault(_BATCHES, {})
+    batch = batches.setdefault((kit_name, app), RequestBatch(planner))
+    of.environ[_name(kit_name, app)] = batch
     return batch
 
 
@@ -282,13 +286,3 @@ def current_batch(kit_name: str, app: Flask) -> RequestBatch | None:
     if context is None or context.app is not app:
         return None
     return open_batch(context.request, kit_name, app)
-
-
-def plans_of(app: Flask, of: Request) -> Iterator[Callable[[RequestBatch], None]]:
-    """What the decorators on a request's view will look up, each once."""
-    seen: list[object] = []  # functools.wraps copies a plan on to the wrappers around it
-    for wrapper in view_wrappers(app, of):
-        plan = getattr(wrapper, PLAN, None)
-        if plan is not None and plan not in seen:
-            seen.append(plan)
-            yield plan

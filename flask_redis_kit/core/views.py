@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
+
+PLAN = "__redis_kit_plan__"
+"""Where a decorated function has its plan: what it lets a request's batch look up ahead."""
+
+_VIEWS = "redis_kit_views"
+_MOST_VIEWS = 4096
 
 _variable: Any = vars(globals).get("_cv_request")
 """Where Flask (up to 3.1) keeps the context: read without the proxy, whose way of saying that there
 is none is an exception, which costs more than all the rest."""
+_app_variable: Any = vars(globals).get("_cv_app")
+
+
+class View(NamedTuple):
+    """What answers requests to an endpoint by a method.
+
+    ``function``  the view function this was found for.
+    ``wrappers``  it, and all it wraps, outermost first.
+    ``plans``     those that decorators have left on it, each once.
+    """
+
+    function: Callable[..., Any] | None
+    wrappers: tuple[Callable[..., Any], ...] = ()
+    plans: tuple[Callable[[Any], object], ...] = ()
+
+
+_NONE = View(None)
+
+
+def current_application() -> Flask | None:
+    """The current application, if there is one."""
+    if _app_variable is not None:
+        context = _app_variable.get(None)
+        return None if context is None else context.app
+    try:
+        app: Flask = globals.current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    except RuntimeError:
+        return None
+    return app
 
 
 def current_context() -> Any:
@@ -28,9 +63,38 @@ def current_request() -> Request | None:
     return None if context is None else context.request
 
 
-def view_wrappers(app: Flask, of: Request) -> Iterator[Callable[..., Any]]:
+def view_of(app: Flask, of: Request) -> View:
+    """The view of a request; walked through once, for as long as the endpoint has this function."""
+    rule = of.url_rule
+    if rule is None:
+        return _NONE
+    try:
+        known: View = app.extensions[_VIEWS][rule.endpoint, of.method]
+        if known.function is app.view_functions[rule.endpoint]:
+            return known
+    except KeyError:
+        pass
+    found = _walked(app, rule.endpoint, of.method)
+    views = app.extensions.setdefault(_VIEWS, {})
+    if len(views) >= _MOST_VIEWS:
+        views.clear()  # there are rules that take any method
+    views[rule.endpoint, of.method] = found
+    return found
+
+
+def view_wrappers(app: Flask, of: Request) -> tuple[Callable[..., Any], ...]:
     """The view function of a request and all it wraps, outermost first."""
-    return wrappers_of(app, of.endpoint or "", of.method)
+    return view_of(app, of).wrappers
+
+
+def _walked(app: Flask, endpoint: str, method: str) -> View:
+    wrappers = tuple(wrappers_of(app, endpoint, method))
+    plans: list[Any] = []  # functools.wraps copies a plan on to the wrappers around it
+    for wrapper in wrappers:
+        plan = getattr(wrapper, PLAN, None)
+        if plan is not None and plan not in plans:
+            plans.append(plan)
+    return View(app.view_functions.get(endpoint), wrappers, tuple(plans))
 
 
 def wrappers_of(app: Flask, endpoint: str, method: str) -> Iterator[Callable[..., Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from flask_redis_kit.core.request import PLAN
+from flask_redis_kit.core.views import PLAN
 from flask_redis_kit.ratelimit.rule import Rule, spoken
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from flask_redis_kit.core.config import FeatureConfig
 from flask_redis_kit.core.exchange import Exchange, first
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.keys import KeySpec
-from flask_redis_kit.core.request import PLAN, RequestBatch
+from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.core.steps import Result
 from flask_redis_kit.core.transaction import Transaction
+from flask_redis_kit.core.views import PLAN
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from flask import Flask, Response, session, stream_with_context
 
 from flask_redis_kit import RedisKit, RedisSessionInterface, cache_result, rate_limit
 from flask_redis_kit.core.exchange import Exchange, Reply, first
-from flask_redis_kit.core.request import PLAN
+from flask_redis_kit.core.views import PLAN
 from tests.core.counter import CounterFeature
 from tests.harness.leaks import Spec
 from tests.harness.proxy import Proxy

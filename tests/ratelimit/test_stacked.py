@@ -9,8 +9,7 @@ import redis
 from flask import Flask, request
 
 from flask_redis_kit import RedisKit, rate_limit
-from flask_redis_kit.core.request import PLAN, plans_of
-from flask_redis_kit.core.views import view_wrappers
+from flask_redis_kit.core.views import PLAN, view_of, view_wrappers
 from flask_redis_kit.ratelimit.denials import Denials
 from tests.core.counter import CounterFeature
 from tests.harness.leaks import Spec
@@ -114,7 +113,7 @@ def test_every_wrapper_stays_in_the_chain_and_a_plan_is_found_once(limited: Limi
         chain = list(view_wrappers(limited.app, request))
         assert chain[:3] == [two, one, innermost]
         assert not hasattr(two, PLAN)
-        assert len(list(plans_of(limited.app, request))) == 1
+        assert len(view_of(limited.app, request).plans) == 1
     assert limited.client.get("/").text == "ok"
 
 
