@@ -205,15 +205,16 @@ class Benchmark:
         self.table.row(f"invalidation, {entries:,} values, µs", medians)
 
     def _memory(self, entries: int = 3_000) -> None:
-        figures = {}
-        for name, contender in self._contenders.items():
-            self._client.flushall()
-            run = contender.misses(200)
-            run(2)
-            before = self._used()
-            run(entries)
-            figures[name] = (self._used() - before) / entries
-        self.table.row("memory of a function's 200 B, B", figures)
+        for size, count, title in ((200, entries, "200 B, B"), (100_000, 30, "100 kB, B")):
+            figures = {}
+            for name, contender in self._contenders.items():
+                self._client.flushall()
+                run = contender.misses(size)
+                run(2)
+                before = self._used()
+                run(count)
+                figures[name] = (self._used() - before) / count
+            self.table.row(f"memory of a function's {title}", figures)
         figures = {}
         for name in (Kit.name, Asynchronous.name):
             self._client.flushall()
@@ -221,7 +222,7 @@ class Benchmark:
             before = self._used()
             self._contenders[name].fill(entries, "tag")
             figures[name] = (self._used() - before) / entries
-        self.table.row("  by hand, with a tag, B", figures)
+        self.table.row("  200 B by hand, with a tag, B", figures)
 
     def _used(self) -> int:
         return int(self._client.info("memory")["used_memory_dataset"])
@@ -272,6 +273,8 @@ _NOTES = (
     "Flask-Caching and dogpile.cache have no tags; dogpile.cache invalidates in one process only.",
     "The kit keeps with each value what it is checked against (its epoch and tags), and needs no",
     "set of the keys of a tag; invalidated values stay until their time ends or others evict them.",
+    "The kit compresses above 2 kB: on loopback that costs a hit of 100 kB more than it saves, on",
+    "a network of 1 Gbit/s it saves 0.7 ms.",
     "A miss of the kit asks for the lease before it computes, in a trip of its own: that keeps 50",
     "callers in four processes from computing. The miss of cashews is one without its lock.",
     "A page's hit has ETag, Age, Cache-Control and Cache-Status, and answers 304; Flask-Caching's",

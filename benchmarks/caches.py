@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import cache
 from typing import Any, Protocol
 
 import redis
@@ -31,9 +32,17 @@ COMPUTATION = 0.2
 _BATCH = 1000
 
 
+@cache
 def text(size: int) -> str:
-    """A value of so many bytes."""
-    return "x" * size
+    """A value of so many bytes: HTML, as a list of products looks, which zlib makes a sixth."""
+    draw = random.Random(7)
+    words = ["".join(draw.choices("etaoinshrdlucmfwypvbgk", k=6)) for _ in range(2000)]
+    lines = (
+        f'<li class="product"><a href="/products/{n}">{draw.choice(words)} {draw.choice(words)}</a>'
+        f'<span class="price">{draw.randrange(9999) / 100} EUR</span></li>\n'
+        for n in range(1 + size // 60)
+    )
+    return "".join(lines)[:size]
 
 
 def numbers() -> Iterator[int]:
