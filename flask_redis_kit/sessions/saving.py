@@ -14,7 +14,7 @@ from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.cookie import Cookie
 from flask_redis_kit.sessions.ids import new_incarnation
 from flask_redis_kit.sessions.record import DESTROYED, Device
-from flask_redis_kit.sessions.span import Span
+from flask_redis_kit.sessions.span import Span, needs_nothing
 from flask_redis_kit.sessions.steps import Steps, Verdict
 from flask_redis_kit.sessions.store import Lock, SessionStore
 
@@ -147,9 +147,13 @@ class Saving:
             return self._end_unseen() if contents.ended else _keep
         if contents.ended:
             return self._begin_anew()
-        changes = contents.changes()
+        changes, found = contents.changes(), contents.loaded_now
+        if not (changes or contents.written or contents.forced) and needs_nothing(
+            config, found, contents.life or self._lifetime()
+        ):
+            return _keep
         span = self._span()
-        if contents.loaded_now.incarnation is None:
+        if found.incarnation is None:
             return self._begin(span, changes)
         identity = changes.concern(config.identity_keys)
         if changes.removed and contents.empty:

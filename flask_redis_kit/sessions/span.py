@@ -50,6 +50,18 @@ def deadline_passed(config: SessionsConfig, found: Loaded) -> bool:
     return deadline is not None and deadline + _SKEW < time.time()
 
 
+def needs_nothing(config: SessionsConfig, found: Loaded, idle: float) -> bool:
+    """Whether a session that was only read can stay as it is: the common case, decided fast.
+
+    ``idle``  how long it lives without being used, in seconds.
+    """
+    if config.renew_after is not None or config.absolute_timeout is not None:
+        return False
+    if DEADLINE in found.own:
+        return False
+    return not config.sliding or abs(idle - found.seconds) < slide_interval(idle)
+
+
 class Span:
     """The time and the owner of one session as one save sees them.
 

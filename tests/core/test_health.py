@@ -125,7 +125,8 @@ def test_a_cluster_that_is_not_there_is_one_line(own_server: Start) -> None:
 def test_what_a_feature_is_given_is_asked_on_its_own_server(own_server: Start) -> None:
     own = own_server(args=("--maxmemory-policy", "allkeys-lru"))
     other = own_server()
-    with kit_on(other.url, REDIS_RATELIMIT_URL=own.url) as kit:
+    cookie = {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"}
+    with kit_on(other.url, REDIS_RATELIMIT_URL=own.url, **cookie) as kit:
         errors = info(kit)[2]
         assert "ratelimit: " in errors
         assert f"127.0.0.1:{own.port}" in errors
