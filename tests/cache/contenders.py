@@ -47,6 +47,10 @@ class Ours:
         def brief(item: int) -> Numbers:
             return compute(item)
 
+        @kit.cache.cache_result(key_prefix="outer")
+        def outer(item: int) -> Numbers:
+            return number(item)  # whose tags are its own, too
+
         @app.get("/items/<int:item>")
         @kit.cache.cache_result(key_prefix="page", tags=["item:{item}"])
         def page(item: int) -> Any:
@@ -57,6 +61,7 @@ class Ours:
             "function": number,
             "dynamic tags": lambda item: told(item, random.randrange(4))["numbers"],
             "in grace": brief,
+            "made of another": outer,
             "hand": self._by_hand,
             "many by hand": self._many_by_hand,
             "computed by hand": self._computed_by_hand,

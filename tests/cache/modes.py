@@ -43,6 +43,9 @@ MODES: dict[str, Mode] = {
     ),
     "by hand": Mode({"ways": _BY_HAND}, caught=("set forgets the miss",)),
     "dynamic tags": Mode({"ways": ("dynamic tags",)}, caught=("tags of the result unread",)),
+    "made of another": Mode(
+        {"ways": ("made of another", "function")}, caught=("tags of the result unread",)
+    ),
     "in the grace period": Mode({"ways": ("in grace",)}, caught=("tags unread",)),
     "delete": Mode(
         {"ways": ("hand", "computed by hand"), "invalidators": ("delete",)},
@@ -87,7 +90,9 @@ MODES: dict[str, Mode] = {
     ),
     "values and leases are lost": Mode({"ways": _ALL_WAYS}, harms.losing_values_and_leases),
     "scripts are lost": Mode({"ways": _ALL_WAYS}, harms.losing_scripts),
-    "keys are evicted": Mode({"ways": _ALL_WAYS}, harms.filling, caught=("nonce unread",)),
+    "keys are evicted": Mode(
+        {"ways": _ALL_WAYS}, harms.filling, caught=("epoch read after the computation",)
+    ),
     "memory is full": Mode({"ways": _ALL_WAYS}, harms.flooding),
     "a failover loses writes": Mode(
         {

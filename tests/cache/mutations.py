@@ -57,6 +57,12 @@ REWRITTEN: dict[str, tuple[Any, str, str, str]] = {
     "glance: tags unread": (verdict, "_is_current", "float(score) <= seq for", "True for"),
     "glance: nonce unread": (verdict, "_is_current", "nonce != -float(now) or", ""),
     "glance: floor unread": (verdict, "_is_current", "-float(floor) <= seq <=", "seq <="),
+    "one round to all shards": (
+        invalidation.Invalidation,
+        "send",
+        "if len(exchanges) > 1 and",
+        "if False and",
+    ),
     "soft moments unread": (verdict, "_is_current", "-float(soft) > seq", "False"),
 }
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.cache.referee import race
 from tests.harness.clusters import ClusterGroup
 from tests.harness.sentinels import SentinelGroup
@@ -27,3 +31,14 @@ def test_no_read_is_stale_while_slots_move_and_leases_are_short(cluster: Cluster
         config={"REDIS_CACHE_LEASE_SECONDS": 0.002, "REDIS_CACHE_LOG_LIMIT": 10},
     )
     assert figures.stale == 0, figures.examples
+
+
+def test_an_invalidation_that_reaches_the_shards_one_by_one_is_found(
+    cluster: ClusterGroup,
+) -> None:
+    """What is made of another value may be made of an old one, as long as not all have heard."""
+    options: dict[str, Any] = {"ways": ("made of another",), "slowest": 0.001, "pause": 0.01}
+    for _ in range(20):
+        if race(cluster.url, mutations=("one round to all shards",), **options).stale:
+            return
+    pytest.fail("20 races found no stale read")

@@ -23,7 +23,7 @@ _EQUIVALENT = {
     "a later moment accepted by the commit",
     "a later moment accepted by the reader",
 }
-_ON_CLUSTER = {"the first shard only"}
+_ON_CLUSTER = {"the first shard only", "one round to all shards"}
 PAIRS = [
     pytest.param(name, mutation, id=f"{name}: {mutation}")
     for name, mode in MODES.items()

@@ -22,7 +22,7 @@ from tests.harness.clusters import ClusterGroup, slot_of
 from tests.harness.sentinels import SentinelGroup
 from tests.harness.servers import Server
 
-_WAYS = ("function", "route", "hand", "many by hand")
+_WAYS = ("function", "route", "made of another", "hand", "many by hand")
 
 
 def moving(cluster: ClusterGroup) -> Meddle:
