@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import click
-from flask import Flask
+from flask import Flask, Request
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.config import FeatureConfig
@@ -18,9 +18,9 @@ from flask_redis_kit.core.exchange import Exchange, Operation, Outcome
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.core.keys import KeyBuilder, KeySpec
 from flask_redis_kit.core.names import DEFAULT_NAME
-from flask_redis_kit.core.request import Deferred, RequestBatch, current_batch
+from flask_redis_kit.core.request import Deferred, RequestBatch, open_batch
 from flask_redis_kit.core.transaction import Transaction
-from flask_redis_kit.core.views import current_application
+from flask_redis_kit.core.views import current_application, current_context
 from flask_redis_kit.core.wire import Wire, drive
 
 T = TypeVar("T")
@@ -68,9 +68,18 @@ class Context(Generic[C]):
     codec: Codec
     counters: FeatureCounters
 
+    def request(self) -> Request | None:
+        """The request being handled by this application, if there is one."""
+        context = current_context()
+        if context is None or context.app is not self.app:
+            return None  # or another application's, that calls this one
+        request: Request = context.request
+        return request
+
     def batch(self) -> RequestBatch | None:
         """The batch of the request being handled by this application, if there is one."""
-        return current_batch(self.kit_name, self.app)
+        request = self.request()
+        return None if request is None else open_batch(request, self.kit_name, self.app)
 
     def send(self, exchange: Exchange[T]) -> T:
         """Send now: in a request together with all it has pending, elsewhere alone."""

@@ -111,11 +111,15 @@ class RequestBatch:
     def call(self, wire: Wire, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
         """Send now, in one trip: what is pending here, their features' earlier writes, these."""
         with self._lock:
-            self._run_planner()
+            if self._planner is not None:
+                self._run_planner()
+            if self._planned:
+                written = {exchange.feature for exchange in exchanges if not exchange.read_only}
+                if written:
+                    self._forget_plans(written)
+            if not self._deferred:
+                return self._send(wire, (), exchanges)
             features = {exchange.feature for exchange in exchanges}
-            written = {exchange.feature for exchange in exchanges if not exchange.read_only}
-            if written:
-                self._forget_plans(written)
             earlier = [
                 d for d in self._deferred if d.wire is wire and d.exchange.feature in features
             ]
@@ -210,21 +214,26 @@ class RequestBatch:
     def _send(
         self, wire: Wire, deferred: Sequence[Deferred[Any]], exchanges: Sequence[Exchange[Any]]
     ) -> list[Outcome[Any]]:
-        pending = [p for p in self._pending if p.wire is wire]
-        self._pending = [p for p in self._pending if p.wire is not wire]
-        taken = {id(d) for d in deferred if d.wire is wire}
-        self._deferred = [d for d in self._deferred if id(d) not in taken]
-        writes = [d for d in deferred if id(d) in taken and self._is_wanted(d)]
-        batch = [p.exchange for p in pending] + [d.exchange for d in writes] + list(exchanges)
+        pending: list[Pending[Any]] = []
+        if self._pending:
+            pending = [p for p in self._pending if p.wire is wire]
+            self._pending = [p for p in self._pending if p.wire is not wire]
+        writes: list[Deferred[Any]] = []
+        if deferred:
+            taken = {id(d) for d in deferred if d.wire is wire}
+            self._deferred = [d for d in self._deferred if id(d) not in taken]
+            writes = [d for d in deferred if id(d) in taken and self._is_wanted(d)]
+        holders: list[Pending[Any] | Deferred[Any]] = [*pending, *writes]
+        batch = [holder.exchange for holder in holders]
+        batch += exchanges
         if not batch:
             return []
         outcomes = wire.send_many(batch, self)
-        holders: list[Pending[Any] | Deferred[Any]] = [*pending, *writes]
         for holder, outcome in zip(holders, outcomes, strict=False):
             holder.outcome = outcome
         for write in writes:
             self._tell(write)
-        return outcomes[len(pending) + len(writes) :]
+        return outcomes[len(holders) :]
 
     def _is_wanted(self, deferred: Deferred[Any]) -> bool:
         try:
@@ -260,9 +269,11 @@ def _name(kit_name: str, app: Flask) -> str:
 
 def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
     """The batch of a request, made at the first call."""
-    batches = of.__dict__.get(_BATCHES)
-    batch = None if batches is None else batches.get((kit_name, app))
-    return _opened(of, kit_name, app) if batch is None else batch
+    try:
+        batch: RequestBatch = of.__dict__[_BATCHES][kit_name, app]
+    except KeyError:
+        return _opened(of, kit_name, app)
+    return batch
 
 
 def _opened(of: Request, kit_name: str, app: Flask) -> RequestBatch:

@@ -8,6 +8,7 @@ from functools import partial
 from flask import Flask, Response, request
 
 from flask_redis_kit.core.failure import FAILURES
+from flask_redis_kit.core.headers import add_clean
 from flask_redis_kit.ratelimit.answer import (
     RateLimitExceeded,
     RateLimitUnavailable,
@@ -92,10 +93,10 @@ def _set_headers(gate: Gate, response: Response, ledger: Ledger) -> None:
     standings = list(ledger.standings().values())
     fields = limit_headers(standings, gate.context.config.headers)
     headers = response.headers
-    for name in [name for name, _ in headers if name.lower() in NAMES]:
-        headers.remove(name)
-    for name, value in fields:
-        headers.add(name, value)
+    if "ratelimit" in "\n".join([name for name, _ in headers]).lower():
+        for name in [name for name, _ in headers if name.lower() in NAMES]:
+            headers.remove(name)
+    add_clean(headers, fields)
     refusal = ledger.refusal
     if refusal is not None and refusal.refused and response.status_code == 429:
         headers["Retry-After"] = str(whole_seconds(retry_after(refusal.refused)))

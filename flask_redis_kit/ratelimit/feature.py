@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import ClassVar, TypeVar, Unpack
 
 import click
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response
 
 from flask_redis_kit.core.durability import eviction_warnings
 from flask_redis_kit.core.feature import Context, Feature
 from flask_redis_kit.core.names import DEFAULT_NAME as DEFAULT_KIT
+from flask_redis_kit.core.views import current_request
 from flask_redis_kit.ratelimit.checked import Checked
 from flask_redis_kit.ratelimit.client_address import Trusted
 from flask_redis_kit.ratelimit.commands import limits_commands
@@ -52,17 +53,21 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
     def install(self, app: Flask) -> None:
         """Limits from outside before a view; headers, refunds and leases after it."""
 
+        gates: list[Gate] = []  # the application's, from its first request on
+
         def ratelimit_before() -> None:
-            gate = self.engine()
-            if gate.enabled:
-                gate.enter(request)
+            if not gates:
+                gates.append(self.engine())
+            gate, of = gates[0], current_request()
+            if gate.enabled and of is not None:
+                gate.enter(of)
 
         def ratelimit_after(response: Response) -> Response:
-            gate = self.engine()
+            gate = gates[0] if gates else self.engine()
             return depart(gate, app, response) if gate.enabled else response
 
         def ratelimit_teardown(_: BaseException | None) -> None:
-            gate = self.engine()
+            gate = gates[0] if gates else self.engine()
             if gate.enabled:
                 give_up(gate)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask_redis_kit.core.feature import Context
-from flask_redis_kit.core.request import RequestBatch, batch_of
-from flask_redis_kit.core.views import current_context, current_request
+from flask_redis_kit.core.request import RequestBatch, batch_of, open_batch
+from flask_redis_kit.core.views import current_request
 from flask_redis_kit.ratelimit.answer import refusal_of
 from flask_redis_kit.ratelimit.client_address import (
     Proxies,
@@ -20,7 +20,7 @@ from flask_redis_kit.ratelimit.declaration import (
     rule_of,
 )
 from flask_redis_kit.ratelimit.exemptions import EXEMPT
-from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, hashed
+from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, hashed, hashed_address
 from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger, standings_of
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim
@@ -43,25 +43,23 @@ class Gate:
     """Finds the limits of a request, asks for them, and keeps what they decided.
 
     ``locates``  the ways in which decorators find this gate: by its kit, or by the application.
+    ``enabled``  the off switch.
     """
 
     def __init__(self, context: Context[RateLimitConfig], locates: Sequence[Locate]) -> None:
         config = context.config
         self.context = context
+        self.enabled = config.enabled
         self.limiter = Limiter(context)
         self.locates = tuple(locates)
         self.proxies: Proxies = parsed_proxies(config.trusted_proxies)
         self._networks = Networks(config.exempt)
+        self._exempts = bool(self._networks)
         self._settings = Outside(
             rules_of_setting(config.application, APPLICATION), rules_of_setting(config.default)
         )
         self._routes: dict[tuple[str, str], Route] = {}
         self._heavy = HeavyLogs()
-
-    @property
-    def enabled(self) -> bool:
-        """The off switch."""
-        return self.context.config.enabled
 
     # who
 
@@ -90,7 +88,7 @@ class Gate:
 
     def _is_exempt(self, ledger: Ledger | None) -> bool:
         """Whether the request comes from an exempt network."""
-        if not self._networks or ledger is None:
+        if ledger is None:
             return False
         if ledger.exempt is None:
             request = current_request()
@@ -109,15 +107,15 @@ class Gate:
 
     def opened(self) -> Ledger | None:
         """The ledger of the current request, if anything was to be decided in it."""
-        context = current_context()
-        if context is None or context.app is not self.context.app:
-            return None
-        batch = batch_of(context.request, self.context.kit_name, self.context.app)
+        context = self.context
+        request = context.request()
+        batch = None if request is None else batch_of(request, context.kit_name, context.app)
         return None if batch is None else batch.notes.get(NOTE)
 
     def route(self, request: Request) -> Route:
         """Which limits hold for a request."""
-        return self.route_of(request.endpoint or "", request.method)
+        rule = request.url_rule
+        return self.route_of("" if rule is None else rule.endpoint, request.method)
 
     def route_of(self, endpoint: str, method: str) -> Route:
         """Which limits hold for a method of an endpoint; "" for what no endpoint takes."""
@@ -157,27 +155,20 @@ class Gate:
         """At a decorator: its limits; what the caller has to settle when the call returns."""
         if not self.enabled:
             return None
-        request, batch = current_request(), self.context.batch()
-        if request is None or batch is None:
+        context = self.context
+        request = context.request()
+        if request is None:
             return self.decide([Ask(rule, rule.scope(guard.name)) for rule in rules], None)
+        batch = open_batch(request, context.kit_name, context.app)
         ledger = ledger_of(batch)
-        endpoint = self._entered(guard, request, batch)
-        method = request.method
-        name = guard.name if endpoint is None else endpoint
-        asks = [Ask(rule, rule.scope(name)) for rule in rules if rule.holds_for(method)]
-        if endpoint is not None and ledger.outside:
+        asks = self.route(request).asks.get(guard.wrapper)
+        if asks is None or not batch.enter(guard.wrapper):  # no view, or not its outermost call
+            name, method = guard.name, request.method
+            own = [Ask(rule, rule.scope(name)) for rule in rules if rule.holds_for(method)]
+            return self.decide(own, ledger, settled=True)
+        if ledger.outside:
             asks += ledger.take_outside()
-        entry = self.decide(asks, ledger, settled=endpoint is None)
-        return entry if endpoint is None else None
-
-    def _entered(self, guard: Guard, request: Request, batch: RequestBatch) -> str | None:
-        """The endpoint, if this is the outermost call of the view that handles the request."""
-        wrapper = guard.wrapper
-        if not request.endpoint:
-            return None
-        for known, name in self.route(request).guards:
-            if known.wrapper is wrapper:
-                return name if batch.enter(wrapper) else None
+        self.decide(asks, ledger)
         return None
 
     # whether
@@ -190,7 +181,7 @@ class Gate:
         Raises ``RateLimitExceeded`` or ``RateLimitUnavailable``. ``settled``: the caller settles
         what it gets; else the end of the request does.
         """
-        if self._is_exempt(ledger):
+        if self._exempts and self._is_exempt(ledger):
             return None
         claims, rules = self._claims(asks)
         if not claims:
@@ -221,24 +212,27 @@ class Gate:
         claims: list[Claim] = []
         rules: dict[str, Rule] = {}
         for rule, scope in asks:
-            if rule.skipped():
+            if (rule.when is not None or rule.exempt_when is not None) and rule.skipped():
                 continue
             if rule.key_func not in tags:
                 tags[rule.key_func] = self.tag(rule, scope)
             tag = tags[rule.key_func]
             if tag is None:
                 continue
-            limits = rule.limits_now()
+            limits = rule.limits if rule.find is None else rule.limits_now()
             cost = rule.cost_now(limits) if limits else 0
             for limit in limits:
                 claim = self.limiter.claim(limit, tag, scope, cost)
                 claims.append(claim)
-                rules.setdefault(claim.key, rule)
+                if claim.key not in rules:
+                    rules[claim.key] = rule
         return claims, rules
 
     def tag(self, rule: Rule, scope: str) -> str | None:
         """The hashed identity that a rule counts for now; None if it is exempt."""
-        identity = self.client() if rule.key_func is None else rule.key_func()
+        if rule.key_func is None:
+            return hashed_address(self.client())
+        identity = rule.key_func()
         if identity is EXEMPT:
             return None
         return hashed(identity, source=f"key_func {rule.source} of the rate limit on {scope!r}")

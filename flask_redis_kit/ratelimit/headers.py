@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 from flask_redis_kit.ratelimit.limits import RateLimitResult
@@ -39,7 +40,7 @@ def limit_headers(
     The trio has room for one limit: the tightest. The standard's fields list them all; shadow
     limits appear nowhere.
     """
-    shown = [result for result in results if is_shown(result)]
+    shown = [result for result in results if result.counted and not result.shadow]
     if not shown:
         return []
     headers: list[tuple[str, str]] = []
@@ -69,7 +70,10 @@ def is_shown(result: RateLimitResult) -> bool:
 
 def distinct_policies(shown: Sequence[RateLimitResult]) -> list[str]:
     """The names of these limits as clients see them; the second of a name ends in "-2"."""
-    names = [result.policy for result in shown]
+    return _distinct([result.policy for result in shown])
+
+
+def _distinct(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         names = [
             name if name not in names[:n] else f"{name}-{names[:n].count(name) + 1}"
@@ -79,44 +83,52 @@ def distinct_policies(shown: Sequence[RateLimitResult]) -> list[str]:
 
 
 def _trio(shown: Sequence[RateLimitResult], *, delta: bool) -> list[tuple[str, str]]:
-    result = min(shown, key=_prominence)
-    wait = _wait(result)
-    reset = wait if delta else math.ceil(time.time() + _seconds_left(result))
-    return [
-        (X_LIMIT, str(result.limit)),
-        (X_REMAINING, str(_left(result))),
-        (X_RESET, str(reset)),
-    ]
+    result = shown[0] if len(shown) == 1 else min(shown, key=_prominence)
+    seconds = _seconds_left(result)
+    left = result.remaining if result.allowed else 0
+    reset = math.ceil(seconds if delta else time.time() + seconds)
+    return [(X_LIMIT, str(result.limit)), (X_REMAINING, str(left)), (X_RESET, str(reset))]
 
 
 def _prominence(result: RateLimitResult) -> tuple[bool, bool, int, float]:
     """The tightest first; a concurrency limit, which has no reset, only where it refused."""
-    allowed, remaining, wait = result.tightness
-    return (allowed, allowed and result.kind == "concurrency", remaining, wait)
+    if not result.allowed:
+        return (False, False, 0, -result.retry_after)
+    return (True, result.kind == "concurrency", result.remaining, -result.reset_after)
 
 
 def _standard(shown: Sequence[RateLimitResult], dialect: str) -> list[tuple[str, str]]:
     available, until = _UNITS[dialect]
-    names = map(structured_string, distinct_policies(shown))
-    policies, states = [], []
-    for name, result in zip(names, shown, strict=True):
-        rate = result.kind == "rate"
-        policies.append(_policy(name, result.limit, math.ceil(result.window) if rate else 0))
-        state = f"{name};{available}={_left(result)}"
-        wait = _wait(result)
-        if wait and rate:
-            state += f";{until}={min(wait, _LARGEST)}"
+    told = [(each.policy, each.limit, each.window * (each.kind == "rate")) for each in shown]
+    described = _described(tuple(told))
+    states: list[str] = []
+    for name, result in zip(described.names, shown, strict=True):
+        state = f"{name};{available}={result.remaining if result.allowed else 0}"
+        wait = math.ceil(_seconds_left(result)) if result.kind == "rate" else 0
+        if wait:
+            state += f";{until}={wait if wait < _LARGEST else _LARGEST}"
         if dialect == "draft-11" and result.allowed and result.cost != 1:
             state += f";c={result.cost}"
         states.append(state)
-    return [(POLICY, ", ".join(policies)), (STATE, ", ".join(states))]
+    return [(POLICY, described.policies), (STATE, ", ".join(states))]
+
+
+class _Described(NamedTuple):
+    """The names of policies as they stand in a field, and the field that says what they are."""
+
+    names: tuple[str, ...]
+    policies: str
 
 
 @lru_cache(maxsize=1024)
-def _policy(name: str, limit: int, window: int) -> str:
-    if window:
-        return f"{name};q={limit};w={window}"
-    return f'{name};q={limit};qu="concurrent-requests"'
+def _described(shown: tuple[tuple[str, int, float], ...]) -> _Described:
+    """``shown``: the policy of each limit, its units, and its window; 0 if it has none."""
+    names = tuple(map(structured_string, _distinct([policy for policy, _, _ in shown])))
+    policies = [
+        f"{name};q={limit};" + (f"w={math.ceil(window)}" if window else 'qu="concurrent-requests"')
+        for name, (_, limit, window) in zip(names, shown, strict=True)
+    ]
+    return _Described(names, ", ".join(policies))
 
 
 @lru_cache(maxsize=1024)
@@ -128,17 +140,9 @@ def structured_string(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _left(result: RateLimitResult) -> int:
-    return result.remaining if result.allowed else 0
-
-
 def _seconds_left(result: RateLimitResult) -> float:
+    """Until more is available; 0: nothing is in use."""
     if result.kind == "concurrency":
         return SOON
     wait = result.reset_after if result.allowed else result.retry_after
-    return wait if math.isfinite(wait) else result.window
-
-
-def _wait(result: RateLimitResult) -> int:
-    """Whole seconds until more is available; 0: nothing is in use."""
-    return math.ceil(_seconds_left(result))
+    return result.window if wait == math.inf else wait

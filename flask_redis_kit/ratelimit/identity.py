@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from uuid import UUID
 
 from flask_redis_kit.core.errors import RedisKitError
@@ -27,6 +28,12 @@ def hashed(identity: object, *, source: str) -> str:
     ``"a/b"`` or ``("ab",)``. ``source`` says in the error where the identity came from.
     """
     return hashlib.blake2b(_encoded(identity, source), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def hashed_address(client: str) -> str:
+    """``hashed`` for the address of a client; the latest are kept, as they come again."""
+    return hashed(client, source="client_ip")
 
 
 def _encoded(identity: object, source: str) -> bytes:

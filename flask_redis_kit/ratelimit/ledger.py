@@ -28,14 +28,20 @@ class Entry(NamedTuple):
     @property
     def leases(self) -> bool:
         """It holds places of a concurrency limit."""
-        decision = self.decision
-        return decision.allowed and any(c.limit.kind == "concurrency" for c in decision.claims)
+        if self.decision.allowed:
+            for claim in self.decision.claims:
+                if claim.limit.kind == "concurrency":
+                    return True
+        return False
 
     @property
     def conditional(self) -> bool:
         """The answer decides whether it was counted."""
-        allowed = self.decision.allowed
-        return allowed and any(rule.count_when is not None for rule in self.rules.values())
+        if self.decision.allowed:
+            for rule in self.rules.values():
+                if rule.count_when is not None:
+                    return True
+        return False
 
     def settle(self, limiter: Limiter, answer: object) -> None:
         """Hand back the units of those rules that do not count this answer."""
@@ -92,7 +98,7 @@ class Ledger:
 
     def standings(self) -> dict[str, RateLimitResult]:
         """How each limit stands that was asked in this request, by key; the latest word of each."""
-        return standings_of(entry.decision for entry in self.entries)
+        return standings_of([entry.decision for entry in self.entries])
 
     @property
     def tightest(self) -> RateLimitResult | None:
@@ -104,8 +110,10 @@ class Ledger:
     @property
     def refusal(self) -> Decision | None:
         """The last refusal, if there was one."""
-        refusals = (e.decision for e in reversed(self.entries) if not e.decision.allowed)
-        return next(refusals, None)
+        for entry in reversed(self.entries):
+            if not entry.decision.allowed:
+                return entry.decision
+        return None
 
 
 def standings_of(decisions: Iterable[Decision]) -> dict[str, RateLimitResult]:

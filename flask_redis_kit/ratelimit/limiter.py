@@ -39,7 +39,8 @@ class Limiter:
         """``cost`` units of ``limit``, counted together with all of ``scope`` and window, for the
         identity hashed in ``tag``. ``ValueError`` for a cost that the limit never admits.
         """
-        checked_cost(cost, limit)
+        if type(cost) is not int or not 0 <= cost <= limit.limit:
+            checked_cost(cost, limit)  # says why not
         key = limit_key(self.context.keys, tag, scope, limit, strict=self._admitting.strict)
         return Claim(limit, tag, scope, cost, key)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
@@ -34,12 +34,14 @@ class Route(NamedTuple):
     ``view``     the view function this was found for.
     ``guards``   the guards on it, outermost first, with the endpoint as they name it.
     ``outside``  the limits from outside: of blueprints, of the application, defaults.
+    ``asks``     what each wrapper's guard asks for, at the outermost call of the view.
     ``direct``   nothing stands between the outermost guard and the outside, so it asks for all.
     """
 
     view: object
     guards: tuple[tuple[Guard, str], ...]
     outside: tuple[Ask, ...]
+    asks: Mapping[Callable[..., Any], tuple[Ask, ...]]
     direct: bool
 
 
@@ -79,7 +81,16 @@ def route_of(
     if view is not None:
         _refuse_misplaced(app, endpoint, chain)
     outside = tuple(_outside(app, endpoint, method, chain, [g for g, _ in own], settings, locates))
-    return Route(view, tuple(own), outside, bool(own) and _is_direct(view, own[0][0].wrapper))
+    asks = {
+        guard.wrapper: tuple(
+            Ask(rule, rule.scope(name))
+            for rule in guard.rules_of(locates)
+            if rule.holds_for(method)
+        )
+        for guard, name in own
+    }
+    direct = bool(own) and _is_direct(view, own[0][0].wrapper)
+    return Route(view, tuple(own), outside, asks, direct)
 
 
 def _spelled(

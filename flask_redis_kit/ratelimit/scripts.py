@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from binascii import b2a_base64
 from collections.abc import Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 from flask_redis_kit.core.exchange import Exchange, Reply, first
@@ -131,4 +132,4 @@ def _verdict(replies: list[Reply]) -> Verdict:
     admitted, clock, *numbers = replies[0]
     fields = iter(numbers)
     rows = zip(fields, fields, fields, fields, fields, strict=True)
-    return Verdict(admitted == 1, clock, tuple(map(Standing._make, rows)))
+    return Verdict(admitted == 1, clock, tuple(starmap(Standing, rows)))

@@ -23,7 +23,9 @@ def tell(context: Context[RateLimitConfig], decision: Decision, rules: Mapping[s
     """Count and signal each limit of a decision. No I/O."""
     for claim, result in zip(decision.claims, decision.results, strict=True):
         rule = rules.get(claim.key)
-        subject = subject_of(claim.scope, result.policy, named=rule is None or rule.named)
+        subject = subject_of(
+            claim.scope, result.policy, named=rule is None or rule.name is not None
+        )
         if decision.failure is not None and (not result.counted or result.local):
             _failed(context, decision, subject, result)
         if result.counted:
@@ -49,7 +51,8 @@ def _counted(
         _send(context, signals.limit_shadow_exceeded, subject, result)
         return
     context.counters.add(subject, "admitted")
-    _send(context, signals.limit_admitted, subject, result)
+    if signals.limit_admitted.receivers:
+        _send(context, signals.limit_admitted, subject, result)
     if signals.limit_near.receivers:
         used = result.limit - result.remaining
         if used - result.cost < NEAR * result.limit <= used:
