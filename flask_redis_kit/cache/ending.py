@@ -15,10 +15,10 @@ from flask_redis_kit.cache.flight import Turn
 from flask_redis_kit.cache.pages import Pages
 from flask_redis_kit.cache.running import Running
 from flask_redis_kit.cache.signals import report
-from flask_redis_kit.cache.storability import LATE_COOKIE, SESSION, Refusal, refusal
+from flask_redis_kit.cache.storability import LATE_COOKIE, SESSION, WRITTEN, Refusal, refusal
 from flask_redis_kit.cache.terms import terms
 from flask_redis_kit.core.exchange import Exchange, Outcome
-from flask_redis_kit.core.session_watch import session_accessed
+from flask_redis_kit.core.session_watch import session_accessed, session_modified
 
 
 class Ending:
@@ -28,7 +28,16 @@ class Ending:
     be read, and a cookie set, by what comes after the view.
     """
 
-    __slots__ = ("_answer", "_covered", "_engine", "_pages", "_request", "_running", "_turn")
+    __slots__ = (
+        "_answer",
+        "_covered",
+        "_engine",
+        "_modified",
+        "_pages",
+        "_request",
+        "_running",
+        "_turn",
+    )
 
     def __init__(
         self,
@@ -49,6 +58,7 @@ class Ending:
         variants = pages.variants
         named = bool(variants.factors) and session_accessed()
         self._covered = pages.options.public or named or "cookie" in variants.names
+        self._modified = session_modified()
 
     def keep(self, response: Response) -> Response:
         """Leave the store for the last trip, or the end of the lease if there is nothing to store.
@@ -76,7 +86,7 @@ class Ending:
         pages, engine = self._pages, self._engine
         why = refusal(response, self._request, pages.options, pages.variants)
         if why is None:
-            why = self._later(response)
+            why = self._later(response) or self._written()
         if why is not None:
             return None, why
         lifetime = terms(engine, pages.recipe, response, self._running)
@@ -95,6 +105,12 @@ class Ending:
         if payload is None:
             return None, None
         return engine.flights.storing(self._turn, payload, lifetime, self._running.tags), None
+
+    def _written(self) -> Refusal | None:
+        """Whether the view has made this visitor another one than the key says."""
+        if self._pages.options.public or self._modified or not session_modified():
+            return None
+        return WRITTEN
 
     def _later(self, response: Response) -> Refusal | None:
         """What may forbid to store only after the view has returned."""

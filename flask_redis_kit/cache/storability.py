@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flask import Request, Response
+from werkzeug.datastructures import ResponseCacheControl
+from werkzeug.http import parse_cache_control_header, parse_set_header
 
 from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.signals import Reason
@@ -43,6 +45,12 @@ UNTOLD = Refusal(
     "well; else say who asks, such as vary=[lambda: current_user.get_id()].",
 )
 UNTOLD_YET = Refusal("session")
+WRITTEN = Refusal(
+    "session",
+    "it writes the session, which a page from the cache would not, and may show what only this "
+    "visitor has got. Write it in a view of its own; if the page is the same for everyone, say "
+    "@cache_result(public=True).",
+)
 AUTHORIZATION = Refusal(
     "authorization",
     "the request has an Authorization header. If the response is the same for everyone, say "
@@ -70,14 +78,12 @@ def refusal(
         return Refusal("stream", "it streams its response.")
     if "Set-Cookie" in response.headers:
         return COOKIE
-    control = response.cache_control
+    control = _cache_control(response)
     if control.no_store or control.private is not None:
         return Refusal("cache-control")
-    if not all(variants.covers(name) for name in response.vary):
-        return Refusal(
-            "vary",
-            f"it varies by {response.vary.to_header()}, which is not in its key: name it in vary=.",
-        )
+    varies = _whole(response, "Vary")
+    if not all(variants.covers(name) for name in parse_set_header(varies)):
+        return Refusal("vary", f"it varies by {varies}, which is not in its key: name it in vary=.")
     if needs_permission(request, options, variants) and not is_permitted(response):
         return AUTHORIZATION
     return None
@@ -92,5 +98,16 @@ def needs_permission(request: Request, options: Options, variants: Variants) -> 
 
 def is_permitted(response: Response) -> bool:
     """Whether the response itself says that everyone may have it (RFC 9111, section 3.5)."""
-    control = response.cache_control
+    control = _cache_control(response)
     return bool(control.public) or control.s_maxage is not None
+
+
+def _cache_control(response: Response) -> ResponseCacheControl:
+    """What ``Cache-Control`` says in all its lines; directives know no case (RFC 9111, 5.2)."""
+    text = _whole(response, "Cache-Control").lower()
+    return parse_cache_control_header(text, cls=ResponseCacheControl)
+
+
+def _whole(response: Response, name: str) -> str:
+    """A header whose lines are one list: ``Response`` itself looks at the first only."""
+    return ", ".join(response.headers.getlist(name))

@@ -29,6 +29,11 @@ def session_accessed() -> bool:
     return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
 
 
+def session_modified() -> bool:
+    """True if this request has written its session so far, as far as the session says so."""
+    return bool(getattr(current_session(), "modified", False))
+
+
 def current_session() -> Any:
     """The session of the request being handled, without touching it; None if there is none."""
     context = current_context()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask, session
 
-from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
+from flask_redis_kit.core.session_watch import SessionWatch, session_accessed, session_modified
 
 
 @pytest.fixture
@@ -59,3 +59,14 @@ def test_outside_a_request_nothing_was_read(app: Flask) -> None:
     assert watch.end() is False
     with app.app_context():
         assert SessionWatch().end() is False
+
+
+def test_whether_the_session_was_written_is_told_without_reading_it(app: Flask) -> None:
+    assert session_modified() is False  # there is no request
+    with app.test_request_context():
+        assert session_modified() is False
+        assert session_accessed() is False
+        session.get("read")
+        assert session_modified() is False
+        session["written"] = True
+        assert session_modified() is True
