@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from flask import Request
 
@@ -11,6 +13,11 @@ from flask_redis_kit.cache.query import canonical_form
 
 MAX_BYTES = 65_536
 _FORM = "application/x-www-form-urlencoded"
+
+
+def has_body(environ: Mapping[str, Any]) -> bool:
+    """Whether a request has a body, whatever its method: a view can read that of a ``GET``, too."""
+    return environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def canonical_body(request: Request) -> tuple[str, bytes] | None:

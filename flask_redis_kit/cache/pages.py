@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from flask import Request
 
 from flask_redis_kit.cache import address
-from flask_redis_kit.cache.body import canonical_body
+from flask_redis_kit.cache.body import canonical_body, has_body
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call
 from flask_redis_kit.cache.identity import Digest, Namer, material
@@ -71,7 +71,10 @@ class Pages:
             "endpoint": request.endpoint,
             "query": query,
         }
-        if options.body_key and request.method not in SAFE_METHODS:
+        told_by_body = has_body(request.environ)
+        if told_by_body and not options.body_key:
+            return BODY
+        if told_by_body or request.method not in SAFE_METHODS:
             body = canonical_body(request)
             if body is None:
                 return BODY

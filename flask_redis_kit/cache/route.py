@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from flask import Request
+
+from flask_redis_kit.cache.body import has_body
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.memory import notes_of
 from flask_redis_kit.cache.pages import Pages
@@ -30,9 +33,7 @@ def arrive(engine: CacheEngine, pages: Pages, wrapper: Callable[..., Any]) -> Vi
 def must_compute(engine: CacheEngine, pages: Pages, wrapper: object) -> bool:
     """Whether this is a view, called by other code, that must answer this request by itself."""
     request = current_request()
-    if request is None or pages.options.public or pages.variants.factors:
-        return False
-    if "Authorization" not in request.headers and not session_accessed():
+    if request is None or not (_says_more(request) or _says_who(request, pages)):
         return False
     known = engine.views.get(wrapper)
     if known is None:
@@ -44,6 +45,18 @@ def must_compute(engine: CacheEngine, pages: Pages, wrapper: object) -> bool:
         )
         engine.views[wrapper] = known
     return known
+
+
+def _says_more(request: Request) -> bool:
+    """Whether a request says what is no part of a plain function's key, but may be of its view."""
+    return bool(request.query_string) or has_body(request.environ)
+
+
+def _says_who(request: Request, pages: Pages) -> bool:
+    """Whether it is known by now who asks, and the decorator says nothing of it."""
+    if pages.options.public or pages.variants.factors:
+        return False
+    return "Authorization" in request.headers or session_accessed()
 
 
 def plan(engine: CacheEngine, pages: Pages, wrapper: object, batch: RequestBatch) -> None:
