@@ -117,14 +117,15 @@ class Visit:
         planned[self.wrapper] = None
         pending = self.batch.planned(self.wrapper)
         at = len(self.given.instance)
-        as_planned = len(args) == at and kwargs == self.given.kwargs
         self.given = Arguments(args[:at], args[at:], kwargs)
         barred = self._barred()
         if barred is not None:
             return barred, None
-        if page is None or not as_planned:
-            return self._asked(), None
-        return page, None if pending is None else pending.result
+        asked = self._asked()
+        # hooks and decorators may have changed what is asked for since the READ was sent
+        if page is None or pending is None or not _is_same(page, asked):
+            return asked, None
+        return page, pending.result
 
     def _barred(self) -> Refusal | None:
         """Why this request must get an answer of its own."""
@@ -251,6 +252,12 @@ class Visit:
         app = self.engine.context.app
         got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
         app.log_exception(sys.exc_info())
+
+
+def _is_same(planned: Call, asked: Call | Refusal) -> bool:
+    if isinstance(asked, Refusal):
+        return False
+    return planned.digest.raw == asked.digest.raw and planned.tags == asked.tags
 
 
 def _status(error: BaseException) -> int:
