@@ -48,7 +48,9 @@ def tags_of_url(url: object, declared: Iterable[Allowed]) -> list[bytes]:
     paths = dict.fromkeys((path, unquote(path)))
     queries = _queries(parts.query, declared)
     names = [f"{each}{query}" for each in paths for query in queries]
-    return [*(member("u", name) for name in names), ANY]
+    if url.startswith("/"):  # perhaps not quoted, as request.path isn't: a `#` is of the path then
+        names.append(url)
+    return [*(member("u", name) for name in dict.fromkeys(names)), ANY]
 
 
 def _queries(query: str, declared: Iterable[Allowed]) -> list[str]:
