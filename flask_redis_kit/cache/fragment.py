@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jinja2 import nodes, pass_eval_context
+from jinja2 import Undefined, nodes, pass_eval_context
 from jinja2.ext import Extension
 from jinja2.nodes import EvalContext
 from jinja2.parser import Parser
@@ -31,9 +31,10 @@ from flask_redis_kit.cache.payload import Payload
 from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.tags import member
+from flask_redis_kit.cache.telling import tells_users_apart
 from flask_redis_kit.cache.ttl import milliseconds
 from flask_redis_kit.core.errors import ConfigError
-from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
+from flask_redis_kit.core.session_watch import SessionWatch, current_session, session_accessed
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -43,10 +44,15 @@ EXTENSION = "redis_kit.fragments"
 _OPTIONS = ("tags", "grace", "public")
 _USAGE = '{% cache 300, "name", what it varies by …, tags=["…"] %}'
 _SESSION = (
-    "%s is not cached, as it reads the session and so may be one user's. Say after its name what "
-    'of the session it depends on: {%% cache 300, "menu", session.user_id %%}; if it is the same '
-    "for everyone, say public=true."
+    "%s is not cached, as it reads the session, or g or current_user in a request that did, and so "
+    "may be one user's. Say after its name whose it is: "
+    '{%% cache 300, "menu", session.get("user_id") %%}, or current_user.get_id(); if it is the '
+    "same for everyone, say public=true."
 )
+_USERS = frozenset({"session", "current_user"})
+"""Names in templates: what is said of these says who the user is."""
+_OF_USERS = frozenset({"g", "current_user"})
+"""Where applications keep what they have read from the session before the template runs."""
 
 
 class Feature(Protocol):
@@ -86,6 +92,20 @@ def _told(vary: Sequence[object]) -> dict[str, object]:
     return {f"vary {n}": value for n, value in enumerate(vary, 1)}
 
 
+def _check_defined(vary: Sequence[object], name: str) -> None:
+    for n, value in enumerate(vary, 1):
+        if isinstance(value, Undefined):
+            raise TypeError(
+                f"{_about(name)}: what vary {n} gives is undefined. If it is no misspelt name, say "
+                'what holds where there is none: session.get("user_id"), or x|default(none).'
+            )
+
+
+def _names_in(parts: Sequence[nodes.Node]) -> set[str]:
+    names = {each.name for part in parts for each in part.find_all(nodes.Name)}
+    return names | {part.name for part in parts if isinstance(part, nodes.Name)}
+
+
 def _about(name: str) -> str:
     return f"The fragment {name!r}"
 
@@ -103,7 +123,10 @@ class Fragments(Extension):
         body = parser.parse_statements(("name:endcache",), drop_needle=True)
         version = blake2b(repr(body).encode(), digest_size=16).hexdigest()
         options = [named.get(option, nodes.Const(None)) for option in _OPTIONS]
-        arguments = [ttl, name, nodes.Tuple(vary, "load"), *options, nodes.Const(version)]
+        shows = not _OF_USERS.isdisjoint(_names_in(body))
+        says = not _USERS.isdisjoint(_names_in(vary))
+        facts = [nodes.Const(fact) for fact in (version, shows, says)]
+        arguments = [ttl, name, nodes.Tuple(vary, "load"), *options, *facts]
         call = self.call_method("render", arguments, lineno=line)
         return nodes.CallBlock(call, [], [], body).set_lineno(line)
 
@@ -156,14 +179,20 @@ class Fragments(Extension):
         grace: object,
         public: object,
         version: str,
+        shows_user: bool,
+        says_who: bool,
         caller: Callable[[], Any],
     ) -> Any:
         """The text, from the cache or from the template; in asynchronous templates awaitable."""
+        _check_defined(vary, name)
         app: Flask = self.environment.app  # type: ignore[attr-defined]  # Flask's environment
         engine: CacheEngine = app.extensions[EXTENSION].engine_of(app)
         if not engine.enabled:
             return caller()
-        fragment = _Fragment(engine, name, bool(public), bool(vary) and session_accessed())
+        if not isinstance(public, bool | None):
+            raise TypeError(f"{_about(name)}: public must be true or false, not {public!r}.")
+        user = _User(vary, shows=shows_user, is_said=says_who or bool(public))
+        fragment = _Fragment(engine, name, user)
         terms = engine.values.terms(ttl, tags or (), grace or 0)
         told = {"version": version, "autoescape": context.autoescape, **_told(vary)}
         digest = Namer("fragment", name).digest(told, _about(name))
@@ -182,14 +211,31 @@ class Fragments(Extension):
         return run(flow, engine.context.send, lambda: fragment.watched(caller))
 
 
+class _User:
+    """Whose fragment it may be, as far as is known before it is rendered.
+
+    ``shows``   it names what may be the user's.
+    ``is_said`` its author has said who it is for.
+    """
+
+    def __init__(self, vary: Sequence[object], *, shows: bool, is_said: bool) -> None:
+        accessed = session_accessed()
+        # what it varies by may say who it is for only if somebody has read that by now
+        self.is_told = is_said or (accessed and _stands_in(current_session(), vary))
+        self.is_shown = shows and accessed
+
+
+def _stands_in(session: Any, vary: Sequence[object]) -> bool:
+    return bool(session) and tells_users_apart(vary, session) is True
+
+
 class _Fragment:
     """One fragment while it is rendered: whether it reads the session."""
 
-    def __init__(self, engine: CacheEngine, name: str, public: bool, identified: bool) -> None:
+    def __init__(self, engine: CacheEngine, name: str, user: _User) -> None:
         self._engine = engine
         self._name = name
-        # what it varies by may say who it is for only if somebody has read that by now
-        self._covered = public or identified
+        self._user = user
         self._personal = False
 
     def watched(self, caller: Callable[[], Any]) -> Any:
@@ -211,7 +257,7 @@ class _Fragment:
     def pack(self, text: object, tags: tuple[bytes, ...]) -> Payload | None:
         """What is stored of the text; None if it may be one user's."""
         about, subject = _about(self._name), subject_of(self._name)
-        if self._personal and not self._covered:
+        if (self._personal or self._user.is_shown) and not self._user.is_told:
             self._engine.notices.once(("session", about), _SESSION, about)
             report(self._engine, subject, "refused", "session")
             return None
