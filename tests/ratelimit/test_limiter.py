@@ -224,6 +224,14 @@ def test_a_refund_forgets_what_its_log_refused_elsewhere(limited: Limited, claim
     assert limiter.acquire([plain]).allowed
 
 
+def test_a_reset_is_seen_at_once_in_this_process(limited: Limited, claim: Claiming) -> None:
+    limiter, asked = limited.limiter, claim("a", 1)
+    assert [limiter.acquire([asked]).allowed for _ in range(3)] == [True, False, False]
+    assert limiter.reset([asked])
+    assert limiter.acquire([asked]).allowed
+    assert not limiter.reset([claim("b", 1)])
+
+
 def test_forty_at_once_of_which_three_fit(limited: Limited, claim: Claiming) -> None:
     asked = claim("a", 3, refundable=True)
     limiter = limited.limiter
@@ -346,10 +354,11 @@ def test_switched_off_it_asks_nothing(make_app: MakeApp, proxy: Proxy) -> None:
 
 
 def test_strict_atomicity_puts_all_identities_into_one_slot(
-    make_app: MakeApp, redis_client: redis.Redis, proxy: Proxy
+    make_app: MakeApp, redis_client: redis.Redis, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = make_app(REDIS_RATELIMIT_ATOMICITY="strict")
     limiter = limited.limiter
+    monkeypatch.setattr(limiter.context.wire, "clustered", True)
     limit = Limit.checked(2, 60)
     claims = [limiter.claim(limit, tag(who), "s") for who in ("a", "b")]
     assert {claim.key.partition("}")[0] for claim in claims} == {"frk:{shop:limits"}

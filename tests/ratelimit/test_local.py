@@ -58,6 +58,19 @@ def test_no_interval_of_the_window_ever_holds_more_than_the_limit(
             assert admit(copied(limits), asked, later + 1e-6)
 
 
+def test_many_that_share_an_entry_free_together_with_its_last_and_soon() -> None:
+    limits, asked = LocalLimits(1), claim("k", 1000, 10 * SECOND)
+    for n in range(EXACT):
+        admit(limits, asked, 0, str(n))
+
+    def used(now: float) -> int:
+        return 1000 - limits.acquire([asked], "", now)[1][0].remaining
+
+    for now in (0, 0.1, 5):  # two join the last one, the third is too late for it
+        admit(limits, asked, now)
+    assert [used(now) for now in (9.9, 10.05, 10.11, 14.9, 15)] == [131, 4, 1, 1, 0]
+
+
 def test_a_log_keeps_at_most_a_few_hundred_entries() -> None:
     limits, asked = LocalLimits(1), claim("k", 100_000, 60 * SECOND)
     for n in range(20_000):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import redis
 
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.ratelimit import admission, scripts
@@ -91,6 +92,29 @@ def test_what_was_counted_before_another_refused_is_handed_back_exactly(
     assert [result.limit for result in decision.refused] == [1]
     assert decision.held == []
     assert [used(limited, each) for each in (*claims, last)] == [0, 0, 1]
+
+
+def test_what_could_be_counted_is_handed_back_if_another_limit_is_closed(
+    limited: Limited, claim: Claiming, redis_client: redis.Redis
+) -> None:
+    fine, broken = claim("a", 5), claim("b", 5, on_error="closed")
+    redis_client.set(broken.key, "no log", ex=60)
+    decision = limited.limiter.acquire([fine, broken])
+    assert (decision.allowed, decision.unavailable, decision.held) == (False, True, [])
+    assert used(limited, fine) == 0
+    redis_client.delete(broken.key)
+
+
+def test_what_another_slot_refuses_is_not_counted_in_this_process_either(
+    limited: Limited, claim: Claiming, redis_client: redis.Redis
+) -> None:
+    limiter = limited.limiter
+    full, broken = claim("a", 1), claim("b", 2, on_error="local")
+    limiter.acquire([full])
+    redis_client.set(broken.key, "no log", ex=60)
+    assert not limiter.acquire([full, broken]).allowed
+    assert limiter.acquire([broken]).results[0].remaining == 1
+    redis_client.delete(broken.key)
 
 
 def test_under_a_race_nobody_is_admitted_wrongly_and_nothing_stays_counted(
