@@ -204,8 +204,11 @@ class CachedAsync(Cached[P, R]):
     ) -> None:
         super().__init__(recipe, locate, binds)
         # what makes inspect.iscoroutinefunction() true, by which Flask knows an async view
+        function = recipe.function
+        while isinstance(function, functools.partial):
+            function = function.func
         for name in _OF_FUNCTIONS:
-            setattr(self, name, getattr(recipe.function, name))
+            setattr(self, name, getattr(function, name))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of this call, from the cache or computed."""
@@ -293,6 +296,9 @@ class BoundCached(Generic[P, R]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cached, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.__self__, self._cached.uncached.__name__)  # as methods are
 
     def __repr__(self) -> str:
         return f"<bound {self._cached!r} of {self.__self__!r}>"

@@ -52,5 +52,6 @@ class Computation(NamedTuple):
                 tag(self.owner, stale.tags)
                 return stale.value
             payload = None if found.token is None else self.pack(value, running.tags)
-            yield from flights.close(found, payload, self.lifetime, running.tags)
+            refused = payload is None
+            yield from flights.close(found, payload, self.lifetime, running.tags, refused=refused)
             return value

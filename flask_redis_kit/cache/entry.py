@@ -20,11 +20,16 @@ __all__ = ["Committed", "How", "Look", "commit", "lease", "poll", "release"]
 
 _HEADER_MAX = 2048  # more than any header has
 
-_commit = Script("flask_redis_kit.cache", "lua/commit.lua")
+_commit = Script("flask_redis_kit.cache", "lua/commit.lua", prelude="lua/validity.lua")
 _release = Script("flask_redis_kit.cache", "lua/release.lua")
 
 How: TypeAlias = Literal["ask", "make", "seize"]
 """Ask for a lease; also make the log, which isn't there; or take the lease from who has it."""
+
+
+Needed: TypeAlias = Literal["held", "unless", "absent"]
+"""Of the lease at the end: it is held; or it has expired, and nobody has stored since; or, of one
+that was seized, it has expired."""
 
 
 class Committed(IntEnum):
@@ -79,19 +84,19 @@ def commit(
     payload: bytes,
     total_ms: int,
     *,
-    allow_absent: bool,
+    lease: Needed,
     done: Callable[[Committed], None] | None = None,
 ) -> Exchange[Committed]:
     """STORE: stage the value, and put it in its place if it is still valid. Ends the lease.
 
-    ``allow_absent``: the lease has expired, or there was none. One round trip, the check atomic.
-    Repeating it after it has run changes nothing. ``done`` is told what became of it.
+    ``lease`` says whether it must be held yet. One round trip, the check atomic. Repeating it after
+    it has run changes nothing. ``done`` is told what became of it.
     """
     staging = place.staging(token)
     keys = [place.value, staging, place.lease, place.log]
     commands: list[Command] = [
         ("SET", staging, header + payload, "PX", total_ms),
-        _commit.call(keys, [token, len(header), int(allow_absent)]),
+        _commit.call(keys, [token, len(header), lease]),
     ]
 
     def parse(replies: list[Reply]) -> Committed:

@@ -26,6 +26,14 @@ from flask_redis_kit.core.feature import Context
 _raw = Namer("raw")
 
 
+def several_keys(keys: Iterable[str], method: str) -> tuple[str, ...]:
+    """The keys without repetitions; a single string would be taken for its letters."""
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+        cure = f"write {method}([{keys!r:.100}])"
+        raise TypeError(f"keys must be several strings, not {keys!r:.100}: {cure}.")
+    return tuple(dict.fromkeys(keys))
+
+
 def raw_call(key: object) -> Call:
     """The call that a key given by hand stands for."""
     if not isinstance(key, str):
@@ -82,7 +90,7 @@ class Finder:
 
     def get_many(self, keys: Iterable[str], codec: Serializer | None = None) -> dict[str, Any]:
         """The values that are there, by key."""
-        calls = {key: raw_call(key) for key in keys}
+        calls = {key: raw_call(key) for key in several_keys(keys, "get_many")}
         if not calls or not self._config.enabled:
             return {}
         found: dict[str, Any] = {}

@@ -9,6 +9,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from flask_redis_kit.cache import entry, log
 from flask_redis_kit.cache.config import CacheConfig
@@ -89,7 +90,7 @@ class Flights(Landings):
         """The lease, whoever has it."""
         place = self._shards.place(call.digest)
         leasing, token = self._leasing(call, place, "seize")
-        return (yield from self._turn(call, place, token, (yield leasing)))
+        return replace((yield from self._turn(call, place, token, (yield leasing))), seized=True)
 
     def _renew(
         self, call: Call, decode: Decode, stale: Hit, wait_seconds: float | None
@@ -122,6 +123,8 @@ class Flights(Landings):
         self, call: Call, decode: Decode, miss: Miss, wait_seconds: float | None
     ) -> Flow[Hit | Turn]:
         wait = self._config.wait_seconds if wait_seconds is None else wait_seconds
+        if self.passing.is_known(call.digest.text):
+            wait = 0
         until = time.monotonic() + wait
         place = self._shards.place(call.digest)
         if wait <= 0 or not self._gatherings.holds(call.digest.text):
@@ -143,6 +146,8 @@ class Flights(Landings):
                     bell, seconds = waiter.bell, pause * random.uniform(0.5, 1.5)  # noqa: S311  # mere jitter
                     pause = min(pause * 2, _LONGEST_PAUSE)
                 yield Pause(min(left, seconds), bell)
+                if self.passing.is_known(call.digest.text):
+                    break
                 if not leads:
                     continue
                 began = time.monotonic()

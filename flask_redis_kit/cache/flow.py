@@ -36,6 +36,7 @@ Flow: TypeAlias = Generator[Step, Any, T]
 
 def run(flow: Flow[T], send: Send, compute: Callable[[], Any]) -> T:
     """Run a flow in blocking code."""
+    stopped: StopIteration | None = None
     try:
         step = next(flow)
         while True:
@@ -48,12 +49,17 @@ def run(flow: Flow[T], send: Send, compute: Callable[[], Any]) -> T:
                 else:
                     result = compute()
             except BaseException as error:  # noqa: BLE001  # handed to the flow, which decides
+                stopped = error if isinstance(error, StopIteration) else None
                 step = flow.throw(error)
             else:
                 step = flow.send(result)
     except StopIteration as stop:
         value: T = stop.value
         return value
+    except RuntimeError as problem:
+        if stopped is not None and problem.__cause__ is stopped:
+            raise stopped from None  # a generator makes a RuntimeError of it
+        raise
 
 
 async def run_async(flow: Flow[T], send: Send, compute: Callable[[], Awaitable[Any]]) -> T:

@@ -153,4 +153,6 @@ def _close(engine: CacheEngine, recipe: Recipe, result: _Result) -> Flow[None]:
             stored, recipe.about, recipe.options.codec, flags, subject=recipe.subject
         )
     lifetime = _NO_TIME if isinstance(terms, str) else terms
-    yield from engine.flights.close(result.turn, payload, lifetime, running.tags)
+    yield from engine.flights.close(
+        result.turn, payload, lifetime, running.tags, refused=payload is None
+    )

@@ -174,7 +174,8 @@ def _moment(value: datetime | time) -> bytes:
     zone = value.tzinfo
     if zone is not None and type(zone) not in (timezone, ZoneInfo):
         raise NoIdentity(f"has a time zone of the type {type(zone).__qualname__}")
-    return f"{value.isoformat()}/{value.fold}/{zone}".encode()
+    told = f"{value.isoformat()}/{value.fold}/{type(zone).__name__}/{zone}"
+    return told.encode("utf-8", "surrogatepass")
 
 
 _registered: dict[type, Callable[[Any], object]] = {}

@@ -29,6 +29,8 @@ from flask_redis_kit.core.failure import FAILURES
 
 Report: TypeAlias = Callable[..., None]
 """``signals.report`` for one application."""
+_PASSING = 10.0
+"""Seconds for which nobody waits for a value whose latest result was not to be stored."""
 _REASONS: dict[Committed, Reason] = {
     Committed.INVALIDATED: "invalidated",
     Committed.OTHER_LOG: "invalidated",
@@ -47,6 +49,8 @@ class Turn:
     since: float = 0.0  # on the monotonic clock: when the lease was surely ours
     stale: Hit | None = None
     """The old value, to be served if the computation raises."""
+    seized: bool = False
+    """Whether the lease was taken whoever had it, to replace even a fresh value."""
 
     @property
     def seconds(self) -> float:
@@ -66,6 +70,8 @@ class Landings:
         self._retry_ms = min(self._lease_ms, round(config.retry_seconds * 1000))
         self._gatherings = Gatherings()
         self._busy = Busy()
+        self.passing = Busy()
+        """Values whose latest results were not to be stored: to wait for them is in vain."""
         self.memory = Readings(shards)
 
     def rescue(self, turn: Turn) -> Hit | None:
@@ -91,6 +97,7 @@ class Landings:
             self.memory.learn(call, tags)
 
         def done(committed: Committed) -> None:
+            self.passing.forget(call.digest.text)
             self._busy.forget(call.digest.text)
             self._gatherings.nudge(call.digest.text)
             if committed is not Committed.STORED:
@@ -106,14 +113,20 @@ class Landings:
             pack_header(turn.epoch, lifetime, delta_ms, tags, payload.flags),
             payload.data,
             lifetime.total_ms,
-            # by the client's clock, started after the server's: it has surely expired there
-            allow_absent=turn.seconds * 1000 > self._lease_ms,
+            lease=self._needed(turn),
             done=done,
         )
 
-    def releasing(self, turn: Turn) -> Exchange[bool] | None:
+    def _needed(self, turn: Turn) -> entry.Needed:
+        # by the client's clock, started after the server's: it has surely expired there
+        if turn.seconds * 1000 <= self._lease_ms:
+            return "held"
+        return "absent" if turn.seized else "unless"
+
+    def releasing(self, turn: Turn, *, refused: bool = False) -> Exchange[bool] | None:
         """What ends this turn without a value; None if there is no lease to end.
 
+        ``refused``: there was one, which is not to be stored: then nobody waits for the next one.
         As long as there is an old value to serve, nobody tries again for ``retry_seconds``.
         """
         if turn.token is None:
@@ -123,6 +136,8 @@ class Landings:
 
         def done(held: bool) -> None:
             self._busy.forget(name)
+            if refused:
+                self.passing.learn(name, _PASSING)
             if held and keep_ms:
                 self._busy.learn(name, keep_ms / 1000)
             self._gatherings.nudge(name)
@@ -135,11 +150,16 @@ class Landings:
         payload: Payload | None,
         lifetime: Lifetime,
         extra_tags: Sequence[bytes] = (),
+        *,
+        refused: bool = False,
     ) -> Flow[None]:
-        """Store the payload, or (None) only end the lease. Never raises for a failing server."""
+        """Store the payload, or (None) only end the lease. Never raises for a failing server.
+
+        ``refused``: there is a value, but it is not to be stored.
+        """
         ending: Exchange[Any] | None
         if payload is None:
-            ending = self.releasing(turn)
+            ending = self.releasing(turn, refused=refused)
         else:
             ending = self.storing(turn, payload, lifetime, extra_tags)
         if ending is None:

@@ -185,6 +185,10 @@ def _exceptions(exceptions: object) -> tuple[type[Exception], ...]:
             raise TypeError(
                 f"exceptions must be classes of exceptions, not {each!r}: exceptions=(NotFound,)."
             )
+        if issubclass(each, StopIteration):
+            raise ConfigError(
+                f"exceptions: {each.__qualname__} can't be kept: return a value in its place."
+            )
     return tuple(dict.fromkeys(classes))
 
 

@@ -149,7 +149,8 @@ class Readings:
             if self._known.pop(name, None) is not None:
                 self._latest.pop(name, None)
             return
-        while len(self._known) >= _MOST_TAGS:
-            self._known.pop(next(iter(self._known)), None)
+        if len(self._known) >= _MOST_TAGS:
+            for oldest in list(self._known)[: _MOST_TAGS // 10]:  # a copy: others change it, too
+                self._known.pop(oldest, None)
         self._known[name] = asked_for(all_tags, softly=softly)
         self._latest.pop(name, None)

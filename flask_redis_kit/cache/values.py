@@ -9,7 +9,7 @@ from flask_redis_kit.cache import changes, log
 from flask_redis_kit.cache.changes import Counted, Put
 from flask_redis_kit.cache.computation import Computation
 from flask_redis_kit.cache.config import CacheConfig
-from flask_redis_kit.cache.finding import raw_call
+from flask_redis_kit.cache.finding import raw_call, several_keys
 from flask_redis_kit.cache.flight import Call, Flights
 from flask_redis_kit.cache.flow import Flow, computed
 from flask_redis_kit.cache.freshness import Lifetime
@@ -232,7 +232,7 @@ class Values:
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Invalidate keys; how many of them had something stored."""
-        names = tuple(dict.fromkeys(keys))
+        names = several_keys(keys, "delete_many")
         exchanges = [self.deletion(key) for key in names]
         if not exchanges or not self._config.enabled:
             return 0

@@ -1,0 +1,196 @@
+"""Defects that a review of the cache has found: each of these has failed once."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import redis
+
+from flask_redis_kit import ConfigError, RedisKit
+from flask_redis_kit.cache.finding import raw_call
+from flask_redis_kit.cache.identity import encode
+from flask_redis_kit.cache.reading import Readings
+from tests.cache.conftest import MakeKit
+from tests.cache.flying import PATIENT
+from tests.waiting import wait_until
+
+
+@pytest.mark.parametrize("method", ["get_many", "delete_many"])
+def test_one_key_where_several_are_meant_is_refused(kit: RedisKit, method: str) -> None:
+    with pytest.raises(TypeError, match=r"must be several.*\['report'\]"):
+        getattr(kit.cache, method)("report")
+
+
+def test_a_set_wins_over_a_computation_that_has_outlived_its_lease(
+    make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
+) -> None:
+    kit = make_kit(redis_url, REDIS_CACHE_LEASE_SECONDS=0.02)
+
+    def compute() -> str:
+        wait_for_no_lease(redis_client)
+        kit.cache.set("k", "new")
+        return "old"
+
+    kit.cache.get_or_set("k", compute)
+    assert kit.cache.get("k") == "new"
+
+
+def test_a_refresh_wins_over_a_computation_that_has_outlived_its_lease(
+    make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
+) -> None:
+    kit = make_kit(redis_url, REDIS_CACHE_LEASE_SECONDS=0.02)
+    database = ["old"]
+
+    @kit.cache.cache_result("slow")
+    def slow() -> str:
+        value = database[0]
+        if value == "old":
+            database[0] = "new"
+            wait_for_no_lease(redis_client)
+            slow.refresh()
+        return value
+
+    assert slow() == "old"
+    assert slow() == "new"
+
+
+def test_a_refresh_is_stored_though_it_takes_longer_than_its_lease(
+    make_kit: MakeKit, redis_url: str, redis_client: redis.Redis
+) -> None:
+    kit = make_kit(redis_url, REDIS_CACHE_LEASE_SECONDS=0.02)
+    database = ["old"]
+
+    @kit.cache.cache_result("slow")
+    def slow() -> str:
+        if database[0] == "new":
+            wait_for_no_lease(redis_client)
+        return database[0]
+
+    slow()
+    database[0] = "new"
+    slow.refresh()
+    assert slow() == "new"
+
+
+def wait_for_no_lease(client: redis.Redis) -> None:
+    def gone() -> bool:
+        return not list(client.scan_iter(match="*:cache:l:*"))
+
+    wait_until(gone, 10, "the end of the lease")
+
+
+def test_those_who_wait_for_what_is_not_stored_compute_together(
+    make_kit: MakeKit, redis_url: str
+) -> None:
+    kit = make_kit(redis_url, REDIS_CACHE_WAIT_SECONDS=60, **PATIENT)
+    app, count = kit.state().app, 6
+    first, others = threading.Event(), threading.Barrier(count)
+
+    @kit.cache.cache_result(when=lambda _: False)
+    def never_stored() -> str:
+        if not first.is_set():
+            first.set()
+            waiting = kit.cache.engine().flights._gatherings._all.values
+            wait_until(
+                lambda: sum(len(each._waiters) for each in waiting()) == count, 30, "the others"
+            )
+        else:
+            others.wait(30)  # all of them at once, or nobody gets through
+        return "x"
+
+    def call(_: object) -> str:
+        with app.app_context():
+            return never_stored()
+
+    with ThreadPoolExecutor(count + 1) as pool:
+        leader = pool.submit(call, 0)
+        assert first.wait(30)
+        assert list(pool.map(call, range(count))) == ["x"] * count
+        assert leader.result() == "x"
+
+
+def test_what_is_stored_later_is_waited_for_again(make_kit: MakeKit, redis_url: str) -> None:
+    kit = make_kit(redis_url)
+    results: list[int | None] = [None, 1]
+    call = kit.cache.cache_result("k", when=lambda result: result is not None)(
+        lambda: results.pop(0)
+    )
+    assert call() is None
+    assert call() == 1
+    assert call() == 1  # stored, by who has computed although the last one wasn't
+
+
+def test_a_zone_of_fixed_offset_is_not_the_region_of_its_name() -> None:
+    region = datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    fixed = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1), "Europe/Berlin"))
+    assert encode(region) != encode(fixed)
+    assert encode(fixed.replace(tzinfo=timezone(timedelta(0), "\udcff")))
+
+
+def test_stop_iteration_passes_through(kit: RedisKit) -> None:
+    nothing = kit.cache.cache_result("nothing")(lambda: next(iter(())))
+    with pytest.raises(StopIteration):
+        nothing()
+    with pytest.raises(ConfigError, match="can't be kept"):
+        kit.cache.cache_result(exceptions=StopIteration)
+
+
+class Shop:
+    """With a cached method, where pickle finds it."""
+
+    kit: RedisKit
+
+    def __cache_key__(self) -> int:
+        return 1
+
+    def price(self, product: int) -> int:
+        return product
+
+
+def test_a_bound_method_can_be_copied_and_pickled(
+    kit: RedisKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shop, "price", kit.cache.cache_result()(Shop.price))
+    assert copy.copy(Shop().price)(7) == 7
+    assert pickle.loads(pickle.dumps(Shop().price))(7) == 7  # noqa: S301  # our own
+
+
+def test_a_partial_of_a_coroutine_function_is_cached(kit: RedisKit) -> None:
+    calls: list[int] = []
+
+    async def add(one: int, other: int) -> int:
+        calls.append(other)
+        return one + other
+
+    three = kit.cache.cache_result("add")(functools.partial(add, 1))
+
+    async def main() -> list[Any]:
+        return [await three(2), await three(2)]
+
+    assert asyncio.run(main()) == [3, 3]
+    assert calls == [2]
+
+
+def test_what_is_remembered_of_tags_is_bounded_and_safe_for_threads(
+    kit: RedisKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_redis_kit.cache.reading._MOST_TAGS", 20)
+    engine: Any = kit.cache.engine()
+    readings = Readings(engine.shards)
+
+    def learn(start: int) -> None:
+        for n in range(start, start + 3000):
+            readings.learn(raw_call(str(n)), (b"t:more",))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(learn, range(0, 12_000, 3000)))
+    assert len(readings._known) <= 20 + 4
