@@ -12,6 +12,7 @@ from flask import Request, Response
 
 from flask_redis_kit.cache.flight import Hit
 from flask_redis_kit.cache.options import SAFE_METHODS
+from flask_redis_kit.core.headers import add_clean
 
 PERSONAL = "private, no-cache"
 """Of pages that are one for each user, so that the next one at this browser doesn't see them."""
@@ -62,25 +63,29 @@ class Answer:
     def _stored(self, response: Response, hit: Hit, what: str) -> Response:
         if self._silent:
             return response
-        add = response.headers.add  # none of these was stored
-        add("Age", str(hit.age_ms // 1000))
+        fields = [("Age", str(hit.age_ms // 1000))]  # none of these was stored
         if not hit.value.says_freshness and self._request.method in SAFE_METHODS:
             open_to_all = self._public and "HTTP_COOKIE" not in self._request.environ
             private = "" if open_to_all else "private, "
             grace = hit.grace_ms // 1000
             renewed = f", stale-while-revalidate={grace}" if grace else ""
             seconds = (hit.age_ms + hit.fresh_ms) // 1000
-            add("Cache-Control", f"{private}max-age={seconds}{renewed}")
-        return self._conditional(self._said(response, what))
+            fields.append(("Cache-Control", f"{private}max-age={seconds}{renewed}"))
+        fields.append(self._status(what))
+        add_clean(response.headers, fields)
+        return self._conditional(response)
 
     def _said(self, response: Response, what: str) -> Response:
         """With ``Cache-Status``."""
         if not self._silent:
-            # a token starts with a letter (RFC 8941, 3.3.4)
-            plain = self._namespace[0].isalpha()
-            name = self._namespace if plain else f'"{self._namespace}"'
-            response.headers.add("Cache-Status", f"{name}; {what}")
+            add_clean(response.headers, [self._status(what)])
         return response
+
+    def _status(self, what: str) -> tuple[str, str]:
+        # a token starts with a letter (RFC 8941, 3.3.4)
+        plain = self._namespace[0].isalpha()
+        name = self._namespace if plain else f'"{self._namespace}"'
+        return "Cache-Status", f"{name}; {what}"
 
     def _conditional(self, response: Response) -> Response:
         """Answer a condition, such as a known ``ETag``; for success only (RFC 9110, 13.2)."""

@@ -8,7 +8,7 @@ as they differ between RESP2 and RESP3 in a few places, ``pairs`` and ``number``
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from flask_redis_kit.core.script import Arg, ScriptCall
 
@@ -75,14 +75,15 @@ class Outcome(Generic[T]):
     __slots__ = ("_value", "error")
 
     def __init__(self, value: T | None = None, *, error: Exception | None = None) -> None:
-        self._value = value
+        self._value: Any = value
         self.error = error
 
     def result(self) -> T:
         """The value; raises the error if there is one."""
         if self.error is not None:
             raise self.error
-        return cast("T", self._value)
+        value: T = self._value
+        return value
 
 
 def first(replies: list[Reply]) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
@@ -47,14 +48,17 @@ def current_application() -> Flask | None:
     return app
 
 
-def current_context() -> Any:
-    """Flask's context of the request being handled; None outside of one."""
-    if _variable is not None:
-        return _variable.get(None)
+def _current_context() -> Any:
     try:
         return globals.request_ctx._get_current_object()  # type: ignore[attr-defined]  # a proxy
     except RuntimeError:
         return None
+
+
+current_context: Callable[[], Any] = (
+    _current_context if _variable is None else partial(_variable.get, None)
+)
+"""Flask's context of the request being handled; None outside of one."""
 
 
 def current_request() -> Request | None:

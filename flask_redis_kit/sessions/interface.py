@@ -10,6 +10,7 @@ from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.sansio.http import parse_cookie
 
+from flask_redis_kit.core.headers import add_clean
 from flask_redis_kit.core.request import open_batch
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.cookie import Cookie
@@ -46,6 +47,7 @@ class RedisSessionInterface(SessionInterface):
                 "'sessions'."
             )
         self._kit = kit
+        self._feature = kit.sessions
 
     def finishes_batch_of(self, kit_name: str) -> bool:
         """Whether that kit leaves the last trip of a request to ``save_session``."""
@@ -103,7 +105,9 @@ class RedisSessionInterface(SessionInterface):
         accessed = session.accessed
         if isinstance(session, RedisSession) and session.saving is not None:
             decision = session.saving.run()
-            sent = self._send_cookie(app, session, decision, response)
+            sent = decision is not Cookie.KEEP and self._send_cookie(
+                app, session, decision, response
+            )
             if sent and session.saving.store.config.no_store:
                 response.headers.setdefault("Cache-Control", "no-store")
         else:
@@ -113,7 +117,7 @@ class RedisSessionInterface(SessionInterface):
             if "Vary" in response.headers:
                 response.vary.add("Cookie")
             else:
-                response.headers.add("Vary", "Cookie")
+                add_clean(response.headers, [("Vary", "Cookie")])
 
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
         """When the browser forgets the cookie: with the session, if that is permanent."""
@@ -149,9 +153,7 @@ class RedisSessionInterface(SessionInterface):
             self._kit.sessions.regenerate(session)
 
     def _store(self) -> SessionStore:
-        feature = self._kit.sessions
-        store: SessionStore = feature.state().engine(feature)
-        return store
+        return self._feature.engine()
 
     def _stock(self, app: Flask, store: SessionStore) -> Any:
         """Flask-Session's interface, if ``SESSION_BACKEND`` says so, else None."""
@@ -180,4 +182,9 @@ class RedisSessionInterface(SessionInterface):
 def _cookie(request: Request, name: str) -> str:
     """What ``request.cookies`` has, without its search through all headers."""
     header = request.environ.get("HTTP_COOKIE", "")
-    return parse_cookie(header).get(name, "") if name in header else ""
+    if name in header:
+        pairs: Any = parse_cookie(header, cls=list)  # type: ignore[arg-type]  # no dictionary of it
+        for known, value in pairs:
+            if known == name:
+                return str(value)
+    return ""
