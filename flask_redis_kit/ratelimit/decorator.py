@@ -10,8 +10,8 @@ from flask.views import View
 
 from flask_redis_kit.core.errors import NotInitialized
 from flask_redis_kit.core.feature import current_state
-from flask_redis_kit.core.views import current_context, current_request
-from flask_redis_kit.ratelimit.client_address import Trusted, cached_proxies, checked_prefix
+from flask_redis_kit.core.views import current_application
+from flask_redis_kit.ratelimit.client_address import Trusted
 from flask_redis_kit.ratelimit.declaration import (
     DEFAULT_LEASE,
     DEFAULT_LIMIT,
@@ -20,7 +20,7 @@ from flask_redis_kit.ratelimit.declaration import (
     concurrency_rule,
     rule_of,
 )
-from flask_redis_kit.ratelimit.gate import Gate
+from flask_redis_kit.ratelimit.gate import NO_REQUEST, Gate
 from flask_redis_kit.ratelimit.guard import Locate, guarded
 from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError
 from flask_redis_kit.ratelimit.rule import DEFAULT_WINDOW, LimitSpec, Rule
@@ -120,21 +120,7 @@ def client_ip(*, trusted: Trusted | None = None, v6_prefix: int | None = None) -
 
     Raises ``RateLimitKeyError`` where there is no request, or no address.
     """
-    return address_at(_any_gate, trusted, v6_prefix)
-
-
-def address_at(locate: Locate, trusted: Trusted | None, v6_prefix: int | None) -> str:
-    """``client_ip`` with the settings of one gate."""
-    request = current_request()
-    if request is None:
-        raise RateLimitKeyError(
-            "There is no request, so there is no client address to count for. Give the limit a "
-            "key: @rate_limit(..., key_func=...) or check(..., key=...)."
-        )
-    gate = locate()
-    proxies = gate.proxies if trusted is None else cached_proxies(trusted)
-    prefix = gate.context.config.ipv6_prefix if v6_prefix is None else checked_prefix(v6_prefix)
-    return gate.address(request.environ, proxies, prefix)
+    return _any_gate().client(trusted, v6_prefix)
 
 
 def current_gate() -> Gate:
@@ -144,8 +130,10 @@ def current_gate() -> Gate:
 
 def _any_gate() -> Gate:
     """The gate of the kit named "default", else of the only kit that has one."""
-    context = current_context()
-    kits = {} if context is None else context.app.extensions.get("redis_kit", {})
+    app = current_application()
+    if app is None:
+        raise RateLimitKeyError(NO_REQUEST)
+    kits = app.extensions.get("redis_kit", {})
     having = [state for state in kits.values() if FEATURE in state.features]
     if len(having) == 1:
         return cast("Gate", having[0].engine_named(FEATURE))

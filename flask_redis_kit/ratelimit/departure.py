@@ -27,6 +27,8 @@ logger = logging.getLogger("flask_redis_kit.ratelimit")
 def depart(gate: Gate, app: Flask, response: Response) -> Response:
     """The response as it leaves: it may be another one, if only now a limit refuses."""
     ledger = gate.opened()
+    if ledger is None or not ledger.entered:
+        ledger = gate.overlooked(request) or ledger
     if ledger is None:
         return response
     if ledger.outside:

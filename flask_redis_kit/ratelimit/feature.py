@@ -26,7 +26,7 @@ from flask_redis_kit.ratelimit.declaration import (
     concurrency_rule,
     rule_of,
 )
-from flask_redis_kit.ratelimit.decorator import Limiting, address_at, current_gate
+from flask_redis_kit.ratelimit.decorator import Limiting, current_gate
 from flask_redis_kit.ratelimit.departure import depart, give_up
 from flask_redis_kit.ratelimit.exemptions import mark_exempt
 from flask_redis_kit.ratelimit.gate import Gate
@@ -219,7 +219,7 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
 
     def client_ip(self, *, trusted: Trusted | None = None, v6_prefix: int | None = None) -> str:
         """The client's address by this kit's settings; see ``flask_redis_kit.ratelimit``."""
-        return address_at(self.engine, trusted, v6_prefix)
+        return self.engine().client(trusted, v6_prefix)
 
     @property
     def current(self) -> RateLimitResult | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.core.request import RequestBatch, batch_of, open_batch
@@ -11,21 +11,29 @@ from flask_redis_kit.core.views import current_request
 from flask_redis_kit.ratelimit.answer import refusal_of
 from flask_redis_kit.ratelimit.client_address import (
     Proxies,
+    Trusted,
+    cached_proxies,
+    checked_prefix,
     client_address,
     find_client,
     parsed_proxies,
 )
 from flask_redis_kit.ratelimit.config import RateLimitConfig
-from flask_redis_kit.ratelimit.declaration import (
-    rule_of,
-)
+from flask_redis_kit.ratelimit.declaration import rule_of
 from flask_redis_kit.ratelimit.exemptions import EXEMPT
-from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError, hashed, hashed_address
+from flask_redis_kit.ratelimit.identity import RateLimitKeyError, hashed, hashed_address
 from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger, standings_of
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.networks import Networks
-from flask_redis_kit.ratelimit.route import APPLICATION, Locate, Outside, Route, route_of
+from flask_redis_kit.ratelimit.route import (
+    APPLICATION,
+    Locate,
+    Outside,
+    RateLimitMisplaced,
+    Route,
+    route_of,
+)
 from flask_redis_kit.ratelimit.rule import Rule
 from flask_redis_kit.ratelimit.telling import tell
 from flask_redis_kit.ratelimit.weight import HeavyLogs
@@ -37,6 +45,10 @@ if TYPE_CHECKING:
 
 NOTE = "ratelimit.ledger"
 """Under this name a request's batch keeps what limits decided in it."""
+NO_REQUEST = (
+    "There is no request, so there is no client address to count for. Give the limit a key: "
+    "@rate_limit(..., key_func=...) or check(..., key=...)."
+)
 
 
 class Gate:
@@ -63,20 +75,21 @@ class Gate:
 
     # who
 
-    def client(self) -> str:
-        """The address of the client, as limits count it; ``RateLimitKeyError`` if it has none."""
+    def client(self, trusted: Trusted | None = None, v6_prefix: int | None = None) -> str:
+        """The address of the client, as limits count it; ``RateLimitKeyError`` if it has none.
+
+        None: as the settings say.
+        """
         request = current_request()
         if request is None:
-            raise RateLimitKeyError(
-                "There is no request, so there is no client address to count for. Give the limit "
-                "a key: @rate_limit(..., key_func=...) or check(..., key=...)."
-            )
-        return self.address(request.environ, self.proxies, self.context.config.ipv6_prefix)
-
-    def address(self, environ: dict[str, Any], proxies: Proxies, v6_prefix: int) -> str:
-        """The address of whoever made a request, through these proxies."""
-        header = self.context.config.proxy_header
-        client = client_address(environ, proxies, header=header, v6_prefix=v6_prefix)
+            raise RateLimitKeyError(NO_REQUEST)
+        config = self.context.config
+        client = client_address(
+            request.environ,
+            self.proxies if trusted is None else cached_proxies(trusted),
+            header=config.proxy_header,
+            v6_prefix=config.ipv6_prefix if v6_prefix is None else checked_prefix(v6_prefix),
+        )
         if not client:
             raise RateLimitKeyError(
                 "The request has no client address (a server on a unix socket gives none). Say "
@@ -139,17 +152,27 @@ class Gate:
     def enter(self, request: Request) -> None:
         """Before the view: the limits from outside, unless the view's own ask for them."""
         route = self.route(request)
-        if not route.outside:
-            return
-        ledger = self.ledger()
-        if ledger is None:
-            return
-        method = request.method
-        asks = tuple(ask for ask in route.outside if ask.rule.holds_for(method))
-        if route.direct:
-            ledger.outside = asks  # if the view is not reached, the end of the request asks
-        else:
-            self.decide(asks, ledger)
+        ledger = self._wait(route, request.method)
+        if ledger is not None and not route.direct:
+            self.decide(ledger.take_outside(), ledger)
+
+    def overlooked(self, request: Request) -> Ledger | None:
+        """At the end of a request that never came by ``enter``: somebody answered before it.
+
+        The ledger in which the limits from outside wait; None if none of them holds.
+        """
+        try:
+            return self._wait(self.route(request), request.method)
+        except RateLimitMisplaced:
+            return None  # it is said where the request gets on
+
+    def _wait(self, route: Route, method: str) -> Ledger | None:
+        """Let the limits from outside wait: the view's own limits ask for them, or the end."""
+        ledger = self.ledger() if route.outside else None
+        if ledger is not None:
+            ledger.entered = True
+            ledger.outside = tuple(ask for ask in route.outside if ask.rule.holds_for(method))
+        return ledger
 
     def admit(self, guard: Guard, rules: Iterable[Rule]) -> Entry | None:
         """At a decorator: its limits; what the caller has to settle when the call returns."""
@@ -208,15 +231,16 @@ class Gate:
         return entry
 
     def _claims(self, asks: Iterable[Ask]) -> tuple[list[Claim], dict[str, Rule]]:
-        tags: dict[KeyFunc | None, str | None] = {}  # each key_func is asked once
+        tags: dict[int, str | None] = {}  # each key_func is asked once
         claims: list[Claim] = []
         rules: dict[str, Rule] = {}
         for rule, scope in asks:
             if (rule.when is not None or rule.exempt_when is not None) and rule.skipped():
                 continue
-            if rule.key_func not in tags:
-                tags[rule.key_func] = self.tag(rule, scope)
-            tag = tags[rule.key_func]
+            who = id(rule.key_func)  # it need not be hashable
+            if who not in tags:
+                tags[who] = self.tag(rule, scope)
+            tag = tags[who]
             if tag is None:
                 continue
             limits = rule.limits if rule.find is None else rule.limits_now()

@@ -84,7 +84,7 @@ class Guard:
 
 def guarded(function: Callable[P, R], rule: Rule, locate: Locate) -> Callable[P, R]:
     """``function`` behind a rule, and behind those it has already in the same script call."""
-    if not callable(function) or isinstance(function, type):
+    if not callable(function) or isinstance(function, (type, staticmethod)):
         raise TypeError(
             f"@rate_limit decorates functions, not {function!r}. Put it inside @staticmethod, "
             "@classmethod or @property."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from flask_redis_kit.core.views import current_context
 from flask_redis_kit.ratelimit.decision import Decision
@@ -45,15 +45,16 @@ class Entry(NamedTuple):
 
     def settle(self, limiter: Limiter, answer: object) -> None:
         """Hand back the units of those rules that do not count this answer."""
-        verdicts: dict[Callable[[Any], object], bool] = {}
+        verdicts: dict[int, bool] = {}  # each count_when is asked once
         refunded: list[Claim] = []
         for claim in self.decision.claims:
             rule = self.rules.get(claim.key)
             if rule is None or rule.count_when is None:
                 continue
-            if rule.count_when not in verdicts:
-                verdicts[rule.count_when] = bool(rule.count_when(answer))
-            if not verdicts[rule.count_when]:
+            which = id(rule.count_when)  # it need not be hashable
+            if which not in verdicts:
+                verdicts[which] = bool(rule.count_when(answer))
+            if not verdicts[which]:
                 refunded.append(claim)
         if refunded:
             limiter.refund(self.decision, refunded)
@@ -63,16 +64,18 @@ class Ledger:
     """The decisions of one request, in their order.
 
     ``outside``  limits from outside of the view that wait for its outermost ``@rate_limit``.
+    ``entered``  the limits from outside were found, before the view or at the end.
     ``open``     what the end of the request settles.
     ``exempt``   the client's network is; None: not known yet.
     """
 
-    __slots__ = ("_home", "entries", "exempt", "open", "outside")
+    __slots__ = ("_home", "entered", "entries", "exempt", "open", "outside")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.open: list[Entry] = []
         self.outside: tuple[Ask, ...] = ()
+        self.entered = False
         self.exempt: bool | None = None
         self._home = id(current_context())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from inspect import iscoroutine
 from typing import Any, TypeAlias
 
 from flask_redis_kit.ratelimit.exemptions import EXEMPT, Exempt
@@ -75,9 +76,9 @@ class Rule:
 
     def skipped(self) -> bool:
         """Whether the user's conditions leave this call out."""
-        if self.when is not None and not self.when():
+        if self.when is not None and not _told(self.when):
             return True
-        return self.exempt_when is not None and bool(self.exempt_when())
+        return self.exempt_when is not None and _told(self.exempt_when)
 
     def limits_now(self) -> tuple[Limit, ...]:
         """The limits of the current request; none if its plan has none."""
@@ -169,6 +170,15 @@ def _label(limit: Limit) -> str:
     length, unit = next(each for each in _UNITS if seconds % each[0] == 0)
     count = seconds // length
     return f"per-{unit}" if count == 1 else f"per-{count}-{unit}s"
+
+
+def _told(condition: Condition) -> bool:
+    """What a user's condition says; a coroutine, which is always true, would exempt everybody."""
+    said = condition()
+    if iscoroutine(said):
+        said.close()
+        raise TypeError(f"{spoken(condition)} gave a coroutine; a condition must not be async.")
+    return bool(said)
 
 
 def spoken(function: Callable[..., Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_redis_kit import rate_limit
-from flask_redis_kit.ratelimit import RateLimitKeyError
+from flask_redis_kit.ratelimit import RateLimitKeyError, client_ip
 from tests.ratelimit.conftest import Limited
 
 
@@ -75,6 +75,8 @@ def test_a_wrong_key_func_is_refused_at_once(key_func: Any) -> None:
 def test_what_is_no_function_can_not_be_limited() -> None:
     with pytest.raises(TypeError, match="decorates functions"):
         rate_limit(limit=1, window=60)(property(len))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="inside @staticmethod"):
+        rate_limit(limit=1, window=60)(staticmethod(later))
 
 
 @pytest.mark.parametrize("key", [None, "", b"", (), ("",), ("a", None), 1.5, True, ["a"], {}])
@@ -103,3 +105,26 @@ def test_a_key_func_that_hands_out_a_coroutine_is_an_error(limited: Limited) -> 
     limited.app.testing = True
     with pytest.raises(RateLimitKeyError, match="coroutine"):
         limited.client.get("/")
+
+
+@pytest.mark.parametrize("option", ["when", "exempt_when"])
+def test_a_condition_that_hands_out_a_coroutine_exempts_nobody(
+    limited: Limited, option: str
+) -> None:
+    @limited.app.get("/")
+    @rate_limit(limit=1, window=60, **{option: lambda: later()})  # type: ignore[arg-type]
+    def home() -> str:
+        raise AssertionError("it was let through")
+
+    limited.app.testing = True
+    with pytest.raises(TypeError, match="must not be async"):
+        limited.client.get("/")
+
+
+def test_there_is_no_client_address_outside_of_a_request(limited: Limited) -> None:
+    with pytest.raises(RateLimitKeyError, match="no request"):
+        client_ip()
+    with limited.app.app_context(), pytest.raises(RateLimitKeyError, match="no request"):
+        client_ip()
+    with limited.app.app_context(), pytest.raises(RateLimitKeyError, match="no request"):
+        limited.kit.ratelimit.client_ip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -81,6 +82,20 @@ def test_functions_that_fail_are_not_unlimited_either(limited: Limited) -> None:
     for n in range(len(options)):
         with pytest.raises(RuntimeError, match="a defect"):
             limited.client.get(f"/{n}")
+
+
+def test_its_functions_may_be_objects_that_have_no_hash(limited: Limited) -> None:
+    @dataclasses.dataclass
+    class Given:
+        value: Any
+
+        def __call__(self, *_: object) -> Any:
+            return self.value
+
+    own = rate_limit(Given(2), key_func=Given("ann"), cost=Given(1), when=Given(True))
+    other = rate_limit(9, key_func=Given("bob"), count_when=Given(False))
+    add(limited, own(other(ok)))
+    assert limited.statuses("/", 3) == [200, 200, 429]
 
 
 # costs

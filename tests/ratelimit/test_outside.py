@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Blueprint, Flask, Response, abort
+from flask import Blueprint, Flask, Response, abort, request
 from flask.views import MethodView
 
 from flask_redis_kit import ConfigError, RateLimitExceeded, RedisKit, rate_limit
@@ -233,6 +233,28 @@ def test_a_request_that_never_reaches_its_view_counts_all_the_same(make_app: Mak
     assert responses[1].headers["X-RateLimit-Remaining"] == "0"
     assert int(responses[2].headers["Retry-After"]) >= 1
     assert responses[2].mimetype == "application/problem+json"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["limited", "plain"])
+def test_who_answers_before_the_kit_was_set_up_is_limited_too(proxy: Proxy, own: bool) -> None:
+    app = Flask("shop")
+    app.config.update(REDIS_URL=proxy.url, REDIS_RATELIMIT_APPLICATION="2/minute")
+
+    @app.before_request
+    def only_friends() -> tuple[str, int] | None:
+        return None if request.headers.get("X-Friend") else ("no", 401)
+
+    kit = RedisKit(app)
+    view = rate_limit(9)(lambda: "ok") if own else lambda: "ok"
+    app.add_url_rule("/", "home", view)
+    client = app.test_client()
+    friend = client.get("/", headers={"X-Friend": "1"})
+    responses = [client.get("/") for _ in range(3)]
+    assert (friend.status_code, friend.headers["X-RateLimit-Remaining"]) == (200, "1")
+    assert [response.status_code for response in responses] == [401, 429, 429]
+    assert responses[0].headers["X-RateLimit-Remaining"] == "0"
+    with app.app_context():
+        kit.close()
 
 
 def test_what_flask_answers_itself_counts_for_the_application(make_app: MakeApp) -> None:
