@@ -82,6 +82,7 @@ benchmark: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks.connection
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.sessions
+	$(BIN)/python -m benchmarks.ratelimit
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
