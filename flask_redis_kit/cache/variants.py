@@ -20,7 +20,13 @@ MAX_BYTES = 4096
 _PREFERENCES = frozenset({"accept", "accept-charset", "accept-encoding", "accept-language"})
 _UNORDERED = frozenset({"accept-charset", "accept-encoding"})
 _IDENTITIES = frozenset({"authorization", "cookie"})
-_WEIGHT = re.compile(r"[qQ]=(\d(?:\.\d{0,3})?)\Z")
+_WORD = r"[\w!#$&^.+*/-]+"
+_ITEM = rf"{_WORD}(?:[ \t]*;[ \t]*(?![qQ]=){_WORD}={_WORD})*"
+_WEIGHTED = rf"[ \t]*{_ITEM}(?:[ \t]*;[ \t]*[qQ]=(?:0(?:\.\d{{1,3}})?|1(?:\.0{{1,3}})?))?[ \t]*"
+_WELL_FORMED = re.compile(rf"{_WEIGHTED}(?:,{_WEIGHTED})*", re.ASCII)
+"""What all read alike. Of anything else each parser makes its own: there every character counts, or
+a visitor could have the page for nonsense stored as that of what it was taken for."""
+_WEIGHT = re.compile(r"[qQ]=([01](?:\.\d{1,3})?)\Z")
 
 
 class Variants:
@@ -83,9 +89,9 @@ def _variable(name: str) -> str:
 @lru_cache(maxsize=512)
 def normalised(name: str, value: str) -> str:
     """A header's value, spelled one way; ``name`` is in lower case."""
-    if name not in _PREFERENCES or '"' in value:
+    if name not in _PREFERENCES or not _WELL_FORMED.fullmatch(value):
         return value.strip()
-    weighed = [_weighed(item) for item in value.split(",") if item.strip()]
+    weighed = [_weighed(item) for item in value.split(",")]
     if name in _UNORDERED:
         weighed.sort()
     else:
@@ -100,5 +106,5 @@ def _weighed(item: str) -> tuple[float, str]:
     for n, part in enumerate(parts):
         weight = _WEIGHT.match(part)
         if weight:
-            return -min(1.0, float(weight[1])), ";".join(parts[:n] + parts[n + 1 :])
+            return -float(weight[1]), ";".join(parts[:n] + parts[n + 1 :])
     return -1.0, ";".join(parts)

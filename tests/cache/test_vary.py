@@ -7,6 +7,10 @@ from functools import wraps
 
 import pytest
 from flask import Flask, g, request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.datastructures import Accept, LanguageAccept, MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from flask_redis_kit import RedisKit, cache_result
 from flask_redis_kit.cache.variants import normalised
@@ -62,6 +66,14 @@ def test_a_vary_of_the_view_that_is_not_declared_is_not_stored(app: Flask) -> No
         ("accept", "text/html;level=1", "TEXT/html; level=1", True),
         ("accept", "text/html;v=A", "text/html;v=a", False),
         ("accept", 'a/b;p="x,y"', 'a/b;p="y,x"', False),
+        ("accept-language", "e n", "en", False),
+        ("accept-language", "en;q=5", "en", False),
+        ("accept-language", "en;q=1.5,de", "en,de", False),
+        ("accept-language", "en;q=0.5;q=1", "en;q=0.5", False),
+        ("accept-language", ",en", "en", False),
+        ("accept", "text/ html", "text/html", False),
+        ("accept", "text/html;q", "text/html", False),
+        ("accept", "text/html;v=a;q=0.5, */*", "*/*,text/html; v=a;Q=0.500", True),
         ("cookie", "a=1; b=2", "b=2; a=1", False),
         ("authorization", "Bearer a", "Bearer A", False),
     ],
@@ -158,3 +170,24 @@ def test_headers_alone_are_looked_up_ahead(kit: RedisKit, app: Flask, proxy: Pro
         with proxy.counting() as count:
             assert client.get("/", headers={"X-Tenant": tenant}).text == f"for {tenant!r}"
     assert count.trips == 1
+
+
+_PIECES = (
+    "en de EN en-US * */* text/html a/b ; , = q ;q=0.5 ;Q=0.50 ;q=1 ;q=5 ;q=.5 ;q=0 ;v=a \t -1"
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from([*_PIECES.split(" "), " "]), max_size=8).map("".join))
+def test_what_is_spelled_one_way_is_read_one_way(value: str) -> None:
+    """By the parser that views use; the same spelling again is the same."""
+    kinds: list[tuple[str, type[Accept], list[str]]] = [
+        ("accept-language", LanguageAccept, ["en", "de", "fr"]),
+        ("accept", MIMEAccept, ["text/html", "a/b", "text/html;v=a"]),
+    ]
+    for name, kind, offers in kinds:
+        spelled = normalised(name, value)
+        assert normalised(name, spelled) == spelled
+        one, other = (parse_accept_header(each, kind) for each in (value, spelled))
+        assert [one.quality(each) for each in offers] == [other.quality(each) for each in offers]
+        assert one.best_match(offers) == other.best_match(offers)
