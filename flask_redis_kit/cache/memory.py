@@ -14,7 +14,7 @@ class RequestNotes:
     def __init__(self) -> None:
         self.misses: dict[str, list[Epoch]] = {}
         self.planned: dict[object, Any] = {}
-        """By wrapper: the call its plan has looked up; None once the wrapper was reached."""
+        """By wrapper: the visit that looks up a page ahead; None once the wrapper was reached."""
         self.computing = 0
         """How many cached routes are being computed; more than one if one is made of another."""
 

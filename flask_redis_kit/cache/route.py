@@ -27,7 +27,8 @@ def arrive(engine: CacheEngine, pages: Pages, wrapper: Callable[..., Any]) -> Vi
     batch = engine.context.batch()
     if batch is None or not batch.enter(wrapper):
         return None
-    return Visit(engine, pages, wrapper, batch, request)
+    visit: Visit | None = notes_of(batch).planned.get(wrapper)
+    return Visit(engine, pages, wrapper, batch, request) if visit is None else visit
 
 
 def must_compute(engine: CacheEngine, pages: Pages, wrapper: object) -> bool:

@@ -38,9 +38,22 @@ from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
 
 
 class Visit:
-    """One request at a cached route. Made for a plan, and made anew at the view's place."""
+    """One request at a cached route. Made for a plan, or at the view's place.
 
-    __slots__ = ("answer", "batch", "engine", "given", "notes", "pages", "request", "wrapper")
+    ``page``  what its plan lets the batch look up.
+    """
+
+    __slots__ = (
+        "answer",
+        "batch",
+        "engine",
+        "given",
+        "notes",
+        "page",
+        "pages",
+        "request",
+        "wrapper",
+    )
 
     def __init__(
         self,
@@ -56,12 +69,7 @@ class Visit:
         self.batch = batch
         self.request = request
         self.notes = notes_of(batch)
-        self.answer = Answer(
-            engine.context.keys.namespace,
-            request,
-            public=pages.options.public,
-            silent=self.notes.computing > 0,
-        )
+        self.page: Call | None = None
         instance = (None,) if self._is_method() else ()
         self.given = Arguments(instance, (), request.view_args or {})
 
@@ -74,12 +82,19 @@ class Visit:
             return
         page = pages.page(self.request, self.given)
         if isinstance(page, Call):
-            planned[self.wrapper] = page
+            self.page = page
+            planned[self.wrapper] = self
             reading = self.engine.flights.reading(page)
             self.batch.plan(self.wrapper, self.engine.context.wire, reading)
 
     def flow(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Flow[Any]:
         """The response, from the cache or from the view."""
+        self.answer = Answer(
+            self.engine.context.keys.namespace,
+            self.request,
+            public=self.pages.options.public,
+            silent=self.notes.computing > 0,
+        )
         if self.request.method not in self.pages.options.methods:
             return (yield COMPUTE)
         page, ahead = self._page(args, kwargs)
@@ -112,9 +127,8 @@ class Visit:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Call | Refusal, Callable[[], Look] | None]:
         """What to look up, and the READ that was sent ahead for it."""
-        planned: dict[object, Call | None] = self.notes.planned
-        page = planned.get(self.wrapper)
-        planned[self.wrapper] = None
+        page = self.page
+        self.notes.planned[self.wrapper] = None
         pending = self.batch.planned(self.wrapper)
         at = len(self.given.instance)
         self.given = Arguments(args[:at], args[at:], kwargs)
@@ -158,7 +172,10 @@ class Visit:
         return self.pages.page(self.request, self.given, results)
 
     def _needs_permission(self) -> bool:
-        return needs_permission(self.request, self.pages.options, self.pages.variants)
+        request = self.request
+        if "HTTP_AUTHORIZATION" not in request.environ:
+            return False
+        return needs_permission(request, self.pages.options, self.pages.variants)
 
     def _find(self, page: Call, ahead: Callable[[], Look] | None) -> Flow[Hit | Turn]:
         flights = self.engine.flights
