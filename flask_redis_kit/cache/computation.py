@@ -38,7 +38,7 @@ class Computation(NamedTuple):
         """
         found = yield from flights.obtain(self.call, self.decode)
         if isinstance(found, Hit):
-            tag(self.owner, found.tags)
+            tag(self.owner, found.tags, old=found.old)
             return found.value
         with Running(self.owner, self.call.tags) as running:
             try:
@@ -49,9 +49,14 @@ class Computation(NamedTuple):
                 if stale is None:
                     raise
                 log.warning("%s has failed; its old value is served", self.about, exc_info=True)
-                tag(self.owner, stale.tags)
+                tag(self.owner, stale.tags, old=stale.old)
                 return stale.value
-            payload = None if found.token is None else self.pack(value, running.tags)
-            refused = payload is None
-            yield from flights.close(found, payload, self.lifetime, running.tags, refused=refused)
+            lifetime = running.lifetime(self.lifetime)
+            payload = None
+            if lifetime is None:
+                flights.refuse(found, "stale")
+            elif found.token is not None:
+                payload = self.pack(value, running.tags)
+            lifetime, refused = lifetime or self.lifetime, payload is None
+            yield from flights.close(found, payload, lifetime, running.tags, refused=refused)
             return value

@@ -72,15 +72,16 @@ class Ending:
         if storing is not None:
             self._defer(storing, response)
             return self._answer.kept(response, stale=stale)
-        self.abandon()
+        # after an error of the server's those who wait go on one by one
+        self.abandon(refused=response.status_code < 500)
         if why is not None:
             self._pages.refused(self._engine, self._request, why)
         reason = None if why is None else why.reason
         return self._answer.refused(response, stale=stale, reason=reason)
 
-    def abandon(self) -> None:
-        """Give the lease back, in the last trip."""
-        self._end(self._engine.flights.releasing(self._turn))
+    def abandon(self, *, refused: bool = False) -> None:
+        """Give the lease back, in the last trip; ``refused``: there is an answer all the same."""
+        self._end(self._engine.flights.releasing(self._turn, refused=refused))
 
     def _storing(self, response: Response) -> tuple[Exchange[Committed] | None, Refusal | None]:
         pages, engine = self._pages, self._engine
@@ -132,7 +133,7 @@ class Ending:
             return verdict[0] is not None
 
         self._end(storing, when=lambda: not refused(), salvages=True)
-        self._end(self._engine.flights.releasing(self._turn), when=refused)
+        self._end(self._engine.flights.releasing(self._turn, refused=True), when=refused)
 
     def _end(
         self,

@@ -136,7 +136,7 @@ class Finder:
             report(self, BY_HAND, "miss")
             return None
         report(self, BY_HAND, "hit" if hit.fresh_ms > 0 else "stale")
-        tag(self._owner, hit.tags)  # what is made of it hangs on them, too
+        tag(self._owner, hit.tags, old=hit.old)  # what is made of it hangs on them, too
         return hit
 
     def _remember(self, missed: Sequence[Seen]) -> None:

@@ -79,7 +79,7 @@ def answer(
     engine: CacheEngine, recipe: Recipe, call: Call, hit: Hit, told: Told | None = None
 ) -> Flow[Any]:
     """The value of a hit; an exception is raised. What is being computed here gets its tags."""
-    tag(engine, hit.tags)
+    tag(engine, hit.tags, old=hit.old)
     if not hit.flags & RAISED:
         return hit.value
     try:

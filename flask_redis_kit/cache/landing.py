@@ -184,6 +184,10 @@ class Landings:
         answered = isinstance(error, ResponseError) or isinstance(error.__cause__, ResponseError)
         return self.releasing(turn) if answered else None
 
+    def refuse(self, turn: Turn, reason: Reason) -> None:
+        """Report that the value of this turn is not stored."""
+        self._tell(turn.call, "refused", reason)
+
     def _tell(self, call: Call, outcome: Outcome, reason: Reason | None = None) -> None:
         if self._report is not None and call.subject:
             self._report(call.subject, outcome, reason)

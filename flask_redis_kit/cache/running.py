@@ -1,7 +1,8 @@
 """The computations that run now, the innermost last: a value gets the tags added meanwhile.
 
 A tag that is added in a cached function called by another one reaches both. So do the tags of a
-value that was found rather than computed: the outer value is made of it. As the outer value's epoch
+value that was found rather than computed: the outer value is made of it, and so as old as that if
+it was invalidated softly. As the outer value's epoch
 was read before, an invalidation in between makes both of them misses.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextvars import ContextVar
 from types import TracebackType
+
+from flask_redis_kit.cache.freshness import Lifetime
 
 _running: ContextVar[Running | None] = ContextVar("redis_kit_cache_running", default=None)
 _USERS = b"t"  # tags of the user's; the others are a value's own
@@ -22,11 +25,12 @@ class Running:
     Tasks started meanwhile belong to it; threads don't.
     """
 
-    __slots__ = ("_outer", "_owner", "_tags")
+    __slots__ = ("_old", "_outer", "_owner", "_tags")
 
     def __init__(self, owner: object, tags: Iterable[bytes]) -> None:
         self._owner = owner
         self._outer: Running | None = None
+        self._old = False
         self._tags = dict.fromkeys(tag for tag in tags if tag.startswith(_USERS))
 
     @property
@@ -34,13 +38,20 @@ class Running:
         """The user's tags, as members of the log: those it began with and those added since."""
         return tuple(self._tags)
 
-    def add(self, tags: Iterable[bytes]) -> None:
-        """Add tags to this value, and to those that are made of it."""
+    def lifetime(self, wanted: Lifetime) -> Lifetime | None:
+        """How long the value lives; one made of an old value only in its grace, if it has one."""
+        if not self._old:
+            return wanted
+        return Lifetime(0, wanted.grace_ms) if wanted.grace_ms else None
+
+    def add(self, tags: Iterable[bytes], *, old: bool = False) -> None:
+        """Add tags to this value, and to those that are made of it; ``old``: so are they."""
         mine = [tag for tag in tags if tag.startswith(_USERS)]
         each: Running | None = self
         while each is not None:
             if each._owner is self._owner:
                 each._tags.update(dict.fromkeys(mine))
+                each._old |= old
             each = each._outer
 
     def __enter__(self) -> Running:
@@ -60,10 +71,13 @@ class Running:
             _running.set(self._outer)
 
 
-def tag(owner: object, tags: Iterable[bytes]) -> None:
-    """Add tags to all values that are being computed here; nothing if there are none."""
+def tag(owner: object, tags: Iterable[bytes], *, old: bool = False) -> None:
+    """Add tags to all values that are being computed here; nothing if there are none.
+
+    ``old``: they are made of a value that was invalidated softly.
+    """
     running = _running.get()
     while running is not None and running._owner is not owner:
         running = running._outer
     if running is not None:
-        running.add(tags)
+        running.add(tags, old=old)

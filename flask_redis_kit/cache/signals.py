@@ -31,6 +31,7 @@ Reason = Literal[
     "when",  # the decorator's when= said no
     "ttl",  # its ttl= said none
     "tags",  # more than 32, with those of the values it is made of
+    "stale",  # it is made of a value that was invalidated softly, and has no grace
     "error",  # a function in the decorator failed
     "invalidated",  # while it was computed
     "lease-lost",  # another one computes it by now

@@ -42,4 +42,4 @@ def terms(
     if count > MAX_TAGS:
         engine.notices.once(("tags", recipe.about), TOO_MANY_TAGS, recipe.about, count)
         return "tags"
-    return lifetime
+    return running.lifetime(lifetime) or "stale"

@@ -44,6 +44,7 @@ class Hit(NamedTuple):
     ``grace_ms``  for how much longer it may be served stale, from now or when it isn't fresh.
     ``flags``     those of its payload: ``RAISED`` if it is what the call raised.
     ``tags``      all it hangs on, those added during its computation, too.
+    ``old``       whether it was invalidated softly: what is made of it is old as well.
     """
 
     value: Any
@@ -52,6 +53,7 @@ class Hit(NamedTuple):
     grace_ms: int = 0
     flags: int = 0
     tags: tuple[bytes, ...] = ()
+    old: bool = False
 
 
 class Miss(NamedTuple):
@@ -171,7 +173,8 @@ class Judge:
         assert seen.stored is not None  # noqa: S101  # judge() has seen to it
         grace_ms = int(envelope.total_ms - envelope.fresh_ms)
         fresh_ms, left_ms = seen.ttl_ms - grace_ms, min(grace_ms, seen.ttl_ms)
-        if _is_soft(envelope, epoch, scores):
+        old = _is_soft(envelope, epoch, scores)
+        if old:
             if not grace_ms:
                 return Miss(epoch)
             # when that was the log can't tell: it may be served for all of its time
@@ -183,7 +186,7 @@ class Judge:
             self._unreadable(call, error)
             return Miss(epoch, seen.stored[: envelope.start])
         age_ms = max(0, int(envelope.total_ms) - seen.ttl_ms)
-        return Hit(value, fresh_ms, age_ms, left_ms, envelope.flags, envelope.tags)
+        return Hit(value, fresh_ms, age_ms, left_ms, envelope.flags, envelope.tags, old)
 
     def _unreadable(self, call: Call, error: Exception) -> None:
         self._notices.once(

@@ -202,7 +202,7 @@ class Visit:
     # answering
 
     def _served(self, hit: Hit) -> Response:
-        tag(self.engine, hit.tags)  # if another page is made of it
+        tag(self.engine, hit.tags, old=hit.old)  # if another page is made of it
         return self.answer.found(hit.value.response, hit)
 
     def _bypass(self, why: Refusal) -> Flow[Response]:
@@ -244,7 +244,7 @@ class Visit:
     def _rescued(self, turn: Turn, status: int) -> Response:
         stale = self.engine.flights.rescue(turn)
         assert stale is not None  # noqa: S101  # _compute has seen to it
-        tag(self.engine, stale.tags)
+        tag(self.engine, stale.tags, old=stale.old)
         return self.answer.rescued(stale.value.response, stale, status)
 
     def _made(self, returned: Any) -> Response:

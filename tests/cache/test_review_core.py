@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import redis
+from flask import session
 
 from flask_redis_kit import ConfigError, RedisKit
 from flask_redis_kit.cache.finding import raw_call
@@ -99,10 +100,7 @@ def test_those_who_wait_for_what_is_not_stored_compute_together(
     def never_stored() -> str:
         if not first.is_set():
             first.set()
-            waiting = kit.cache.engine().flights._gatherings._all.values
-            wait_until(
-                lambda: sum(len(each._waiters) for each in waiting()) == count, 30, "the others"
-            )
+            wait_for_waiters(kit, count)
         else:
             others.wait(30)  # all of them at once, or nobody gets through
         return "x"
@@ -116,6 +114,44 @@ def test_those_who_wait_for_what_is_not_stored_compute_together(
         assert first.wait(30)
         assert list(pool.map(call, range(count))) == ["x"] * count
         assert leader.result() == "x"
+
+
+def test_those_who_wait_for_a_page_that_is_not_stored_are_served_together(
+    make_kit: MakeKit, redis_url: str
+) -> None:
+    kit = make_kit(redis_url, REDIS_CACHE_WAIT_SECONDS=60, **PATIENT)
+    app, count = kit.state().app, 4
+    first, others = threading.Event(), threading.Barrier(count)
+
+    @app.get("/")
+    @kit.cache.cache_result()
+    def personal() -> str:
+        session.get("name")
+        if not first.is_set():
+            first.set()
+            wait_for_waiters(kit, count)
+        else:
+            others.wait(30)
+        return "x"
+
+    def call(_: object) -> str:
+        return app.test_client().get("/").text
+
+    with ThreadPoolExecutor(count + 1) as pool:
+        leader = pool.submit(call, 0)
+        assert first.wait(30)
+        assert list(pool.map(call, range(count))) == ["x"] * count
+        assert leader.result() == "x"
+
+
+def wait_for_waiters(kit: RedisKit, count: int) -> None:
+    with kit.state().app.app_context():
+        gatherings = kit.cache.engine().flights._gatherings._all
+
+    def waiting() -> bool:
+        return sum(len(each._waiters) for each in list(gatherings.values())) == count
+
+    wait_until(waiting, 30, "the others")
 
 
 def test_what_is_stored_later_is_waited_for_again(make_kit: MakeKit, redis_url: str) -> None:
@@ -194,3 +230,39 @@ def test_what_is_remembered_of_tags_is_bounded_and_safe_for_threads(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(learn, range(0, 12_000, 3000)))
     assert len(readings._known) <= 20 + 4
+
+
+def test_what_is_made_of_a_softly_invalidated_value_is_old_as_well(kit: RedisKit) -> None:
+    app = kit.state().app
+    database, began, go_on = ["old"], threading.Event(), threading.Event()
+
+    @kit.cache.cache_result("inner", tags=["t"], grace=100)
+    def inner() -> str:
+        value = database[0]
+        if value == "new":
+            began.set()
+            assert go_on.wait(30)
+        return value
+
+    outers = [
+        kit.cache.cache_result(f"outer{grace}", grace=grace)(lambda: inner()) for grace in (0, 100)
+    ]
+
+    def renew() -> str:
+        with app.app_context():
+            return inner()
+
+    inner()
+    database[0] = "new"
+    kit.cache.invalidate_tags("t", soft=True)
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(renew)
+        assert began.wait(30)
+        found = [outer() for outer in outers]
+        by_hand = kit.cache.get_or_set("outer", inner)
+        go_on.set()
+        assert renewing.result() == "new"
+    assert [*found, by_hand] == ["old"] * 3
+    for outer in outers:
+        assert outer() == "new"
+    assert kit.cache.get_or_set("outer", inner) == "new"
