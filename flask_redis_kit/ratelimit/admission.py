@@ -93,7 +93,9 @@ class Admitting:
             if error is None:
                 _heard(admission, group, outcome.result(), counting=bool(token))
             elif isinstance(error, FAILURES):
-                admission.failed.update(dict.fromkeys(group, error))
+                for claim in group:
+                    admission.failed[claim] = error
+                    admission.standings.pop(claim.key, None)  # it was looked at, but not counted
                 if token and getattr(error, "maybe_sent", False):
                     # it may have been counted: a lease must not outlive its request
                     leases = (claim for claim in group if claim.limit.kind == "concurrency")

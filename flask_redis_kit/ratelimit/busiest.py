@@ -86,7 +86,7 @@ def _claim(key: str) -> Claim | None:
     start, _, rest = key.partition("}:limit:")
     letter, _, name = rest.partition(":")
     found, kind = _NAME.match(name), _LETTERS.get(letter)
-    if found is None or kind is None:
+    if found is None or kind is None or not (name.isascii() and name.isprintable()):
         return None
     tag = start.rpartition(":")[2]
     scope, window_us = found["scope"], int(found["window"]) * (1 if found["micro"] else 1_000_000)

@@ -28,6 +28,9 @@ V6_PREFIX = 64
 MAX_HOPS = 32
 """More proxies in a row than anybody has; what is further away is not looked at."""
 
+_LONGEST_HOP = 80
+"""An address, its zone, brackets and a port."""
+
 _VARIABLES = {"x-forwarded-for": "HTTP_X_FORWARDED_FOR", "forwarded": "HTTP_FORWARDED"}
 _PORT = re.compile(r":[0-9]{1,5}\Z")
 _PAIR = re.compile(
@@ -198,6 +201,8 @@ def address_as_counted(text: str, v6_prefix: int) -> str:
 def parsed_hop(text: str) -> Address | None:
     """The address in ``192.0.2.1``, ``192.0.2.1:4711``, ``[2001:db8::1]:4711``; None if none."""
     text = text.strip()
+    if len(text) > _LONGEST_HOP:
+        return None  # nor is it kept
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not _PORT.match(rest)):

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.ratelimit.decision import Decision
@@ -31,6 +32,10 @@ def question(claims: Sequence[Claim]) -> Question:
     for limit, _, _, cost, key in claims:
         asked += (key, limit.limit, cost, limit.shadow)
     return tuple(asked)
+
+
+def _keys(asked: Question) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", asked[::4])
 
 
 def hold_seconds(decision: Decision, *, spread: bool) -> float:
@@ -56,6 +61,7 @@ class Denials:
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
         self._max_entries = max_entries
         self._known: OrderedDict[Question, tuple[float, float, Decision]] = OrderedDict()
+        self._by_key: dict[str, set[Question]] = {}
         self._lock = threading.Lock()
         self.resets = 0
         """How many resets there were: a refusal from before one may not be kept after it."""
@@ -69,38 +75,56 @@ class Denials:
             known = self._known.get(asked)
             if known is None:
                 return None
-            since, until, decision = known
+            heard, until, decision = known
             if now >= until:
-                del self._known[asked]
+                self._drop(asked)
                 return None
             self._known.move_to_end(asked)
-        passed = now - since
+        passed = now - heard
         results = tuple(_later(result, passed) for result in decision.results)
         return replace(decision, results=results, known=True)
 
     def add(
-        self, asked: Question, decision: Decision, seconds: float, *, since: float, resets: int
+        self,
+        asked: Question,
+        decision: Decision,
+        seconds: float,
+        *,
+        since: float,
+        heard: float,
+        resets: int,
     ) -> None:
         """Keep a refusal that holds for ``seconds``.
 
-        ``since`` and ``resets`` are from before the server was asked.
+        ``since`` and ``resets`` are from before the server was asked, ``heard`` from after it: it
+        is kept no longer than it holds for certain, and never tells too short a wait.
         """
         if seconds <= 0:
             return
         with self._lock:
             if resets != self.resets:
                 return
-            self._known[asked] = (since, since + seconds, decision)
+            self._known[asked] = (heard, since + seconds, decision)
             self._known.move_to_end(asked)
+            for key in _keys(asked):
+                self._by_key.setdefault(key, set()).add(asked)
             while len(self._known) > self._max_entries:
-                self._known.popitem(last=False)
+                self._drop(next(iter(self._known)))
 
     def forget(self, key: str) -> None:
         """A log was reset: what was refused because of it may hold no longer."""
         with self._lock:
             self.resets += 1
-            for asked in [asked for asked in self._known if key in asked]:
-                del self._known[asked]
+            for asked in tuple(self._by_key.get(key, ())):
+                self._drop(asked)
+
+    def _drop(self, asked: Question) -> None:
+        del self._known[asked]
+        for key in _keys(asked):
+            asking = self._by_key[key]
+            asking.discard(asked)
+            if not asking:
+                del self._by_key[key]
 
     def __len__(self) -> int:
         return len(self._known)

@@ -62,7 +62,9 @@ class Limiter:
             if not decision.allowed and decision.failure is None:
                 spread = len(self._admitting.groups(claims)) > 1
                 seconds = hold_seconds(decision, spread=spread)
-                self.denials.add(asked, decision, seconds, since=since, resets=resets)
+                self.denials.add(
+                    asked, decision, seconds, since=since, heard=time.monotonic(), resets=resets
+                )
         return decision
 
     def peek(self, claims: Sequence[Claim]) -> Decision:
@@ -139,7 +141,8 @@ class Limiter:
             if outcome.error is not None:
                 logger.warning("Units could not be handed back: %s", outcome.error)
             for each in taken:
-                self.denials.forget(each.claim.key)
+                if not _is_lease(each.claim):  # what a lease refused is not remembered
+                    self.denials.forget(each.claim.key)
 
         for exchange in self._admitting.hand_back(taken, decision.token):
             self.context.defer(exchange, done=done)

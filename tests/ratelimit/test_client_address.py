@@ -61,6 +61,14 @@ def test_a_hop_that_can_not_be_read_ends_the_way_at_the_proxy_that_reported_it(h
     assert by_xff(f"6.6.6.6, {hop}") == PROXY
 
 
+def test_what_is_too_long_for_an_address_is_not_kept() -> None:
+    before = parsed_address.cache_info().currsize
+    for n in range(20):
+        assert parsed_hop(f"{n}".rjust(1000, "1")) is None
+    assert parsed_address.cache_info().currsize == before
+    assert str(parsed_hop(f" [{'2001:db8:' + ':'.join(['ffff'] * 6)}]:65535 ")).endswith("ffff")
+
+
 @pytest.mark.parametrize("peer", ["203.0.113.5", "::ffff:203.0.113.5"])
 def test_a_peer_that_is_no_proxy_is_the_client_whatever_it_claims(peer: str) -> None:
     assert by_xff("6.6.6.6", peer=peer) == "203.0.113.5"

@@ -13,6 +13,7 @@ from flask_redis_kit import rate_limit
 from flask_redis_kit.ratelimit import concurrency_limit
 from tests.harness.servers import Server
 from tests.ratelimit.conftest import Limited, MakeApp
+from tests.ratelimit.oracle import server_now
 
 
 @pytest.fixture
@@ -129,6 +130,15 @@ def test_top_shows_who_uses_most_and_nobody_s_name(
     assert "ann" not in json.dumps(everything)
     [search, _] = as_json(shop, "top", "--scope", "api.search#search")["uses"]
     assert (search["used"], len(search["identity"])) == (3, 32)
+
+
+def test_top_passes_by_what_no_limit_has_written(shop: Limited, redis_client: redis.Redis) -> None:
+    namespace = b"frk:{counter:" + b"1" * 32 + b"}:limit:s1:"
+    for scope in (b"\xff", b"\x1b[31mred"):
+        key = namespace + scope + b"/60"
+        redis_client.zadd(key, {"a": server_now(redis_client)})
+        redis_client.expire(key, 60)
+    assert "1" * 32 not in run(shop, "top", "-n", "1000")
 
 
 def test_top_looks_at_no_more_keys_than_it_may(shop: Limited, redis_client: redis.Redis) -> None:

@@ -117,6 +117,39 @@ def test_what_another_slot_refuses_is_not_counted_in_this_process_either(
     redis_client.delete(broken.key)
 
 
+@pytest.mark.parametrize("on_error", ["open", "local"])
+def test_what_could_be_looked_at_but_not_counted_is_told_as_such(
+    limited: Limited,
+    claim: Claiming,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    on_error: str,
+) -> None:
+    limiter = limited.limiter
+    fine, broken = claim("a", 5), claim("b", 5, on_error=on_error)
+    look = scripts.peek
+
+    def broken_after_the_look(group: Sequence[Claim]) -> Exchange[Verdict]:
+        exchange = look(group)
+        parse = exchange.parse
+
+        def after(replies: list[Any]) -> Verdict:
+            redis_client.set(broken.key, "no log", ex=60)
+            return parse(replies)
+
+        exchange.parse = after
+        return exchange
+
+    monkeypatch.setattr(admission, "peek", broken_after_the_look)
+    decision = limiter.acquire([fine, broken])
+    assert decision.allowed
+    assert decision.failure is not None
+    result = decision.results[1]
+    local = on_error == "local"
+    assert (result.counted, result.local, result.remaining) == (local, local, 4 if local else 5)
+    redis_client.delete(broken.key)
+
+
 def test_under_a_race_nobody_is_admitted_wrongly_and_nothing_stays_counted(
     limited: Limited, claim: Claiming
 ) -> None:
