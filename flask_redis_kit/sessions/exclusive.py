@@ -114,7 +114,7 @@ class Exclusive:
         gives_up = time.monotonic() + self._wait
         pause = FIRST_PAUSE
         source.withdraw()  # what was there before the lock is of no use
-        outcomes = call(store.wire, (lock, store.load(source.session)))
+        outcomes = call(store.wire, (lock, *source.looks()))
         while True:
             try:
                 busy_for = float(outcomes[0].result())
@@ -133,7 +133,7 @@ class Exclusive:
             outcomes = call(store.wire, (lock,))
         saving.hold(source.session, token)
         try:
-            fresh = source.read(outcomes[1]) if len(outcomes) > 1 else source.again()
+            fresh = source.read(outcomes[1:]) if len(outcomes) > 1 else source.again()
         except FAILURES:
             saving.unlock()
             raise

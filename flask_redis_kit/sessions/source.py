@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from flask_redis_kit.core.exchange import Outcome
+from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import Pending, RequestBatch
 from flask_redis_kit.sessions.errors import SessionStoreUnavailable
@@ -22,35 +23,33 @@ class Source:
         self._store = store
         self._batch = batch
         self._sid = sid
-        self._pending = batch.prefetch(store.wire, store.load(self.session))
-        before = store.predecessor
-        self._before = None if before is None else batch.prefetch(store.wire, before.load(sid))
+        self._pendings = [batch.prefetch(store.wire, look) for look in self.looks()]
 
     def load(self) -> Loaded:
         """What is stored, with the first trip of the request."""
-        self._batch.settle(self._pending)
-        assert self._pending.outcome is not None  # noqa: S101  # settle() sets it
-        return self.read(self._pending.outcome, self._before)
+        return self.read([self._outcome(pending) for pending in self._pendings])
 
     def withdraw(self) -> None:
         """Don't load it along with what is sent next."""
-        self._batch.withdraw(self._pending)
+        for pending in self._pendings:
+            self._batch.withdraw(pending)
 
     def again(self) -> Loaded:
         """What is stored by now. One round trip."""
-        exchange = self._store.load(self.session)
-        return self.read(self._batch.call(self._store.wire, (exchange,))[0])
+        return self.read(self._batch.call(self._store.wire, self.looks()))
 
-    def read(self, outcome: Outcome[Loaded], before: Pending[Any] | None = None) -> Loaded:
-        """What was loaded. Raises ``SessionStoreUnavailable``.
+    def looks(self) -> list[Exchange[Any]]:
+        """The exchanges that look at it; ``read`` makes a session of what comes of them."""
+        before, look = self._store.predecessor, self._store.load(self.session)
+        return [look] if before is None else [look, before.load(self._sid)]
 
-        ``before``: what the predecessor has of it.
-        """
+    def read(self, outcomes: Sequence[Outcome[Any]]) -> Loaded:
+        """What was loaded; takes over what the predecessor has. ``SessionStoreUnavailable``."""
         store = self._store
         try:
-            found = store.settled(self.session, outcome, NOTHING)
-            if before is not None:
-                found = self._settled(found, before)
+            found: Loaded = store.settled(self.session, outcomes[0], NOTHING)
+            if store.predecessor is not None:
+                found = store.predecessor.settle(self._send, self._sid, found, outcomes[1])
         except FAILURES as error:
             store.count("unavailable")
             raise unavailable(error) from error
@@ -63,14 +62,13 @@ class Source:
             store.count("loaded")
         return found
 
-    def _settled(self, found: Loaded, before: Pending[Any]) -> Loaded:
-        predecessor, batch, wire = self._store.predecessor, self._batch, self._store.wire
-        batch.settle(before)
-        if predecessor is None or before.outcome is None:
-            return found
-        return predecessor.settle(
-            lambda exchanges: batch.call(wire, exchanges), self._sid, found, before.outcome
-        )
+    def _outcome(self, pending: Pending[Any]) -> Outcome[Any]:
+        self._batch.settle(pending)
+        assert pending.outcome is not None  # noqa: S101  # settle() sets it
+        return pending.outcome
+
+    def _send(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
+        return self._batch.call(self._store.wire, exchanges)
 
     def unreadable(self, field: str, error: Exception) -> None:
         """Tell that a field can't be decoded."""

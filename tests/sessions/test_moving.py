@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask
+from flask import Flask, session
 
 from flask_redis_kit import ConfigError
 from flask_redis_kit.sessions import signals
@@ -281,6 +281,27 @@ def test_a_cookie_cannot_reach_the_kits_own_keys(new: New, redis_client: redis.R
     browser = Browser()
     browser.cookie = other
     assert everything(after.app, browser) == {}
+
+
+@pytest.mark.parametrize("way", ["exclusive", "reload"])
+def test_every_way_to_load_a_session_finds_it(old: Old, new: New, way: str) -> None:
+    browser, after = Browser(), new()
+    browser.get(old(), "/login/7")
+    cookie = browser.cookie
+
+    @after.app.get("/reload")
+    def reload() -> str:
+        session.reload()  # type: ignore[attr-defined]  # a RedisSession
+        return str(session.get("user_id"))
+
+    @after.app.get("/exclusive")
+    @after.kit.sessions.exclusive()
+    def exclusive() -> str:
+        session["n"] = session.get("n", 0) + 1
+        return str(session.get("user_id"))
+
+    assert browser.get(after.app, f"/{way}") == "7"
+    assert browser.cookie == cookie
 
 
 def test_a_server_that_is_away_is_no_logout(old: Old, new: New, proxy: Proxy) -> None:
