@@ -44,8 +44,8 @@ EXTENSION = "redis_kit.fragments"
 _OPTIONS = ("tags", "grace", "public")
 _USAGE = '{% cache 300, "name", what it varies by …, tags=["…"] %}'
 _SESSION = (
-    "%s is not cached, as it reads the session, or g or current_user in a request that did, and so "
-    "may be one user's. Say after its name whose it is: "
+    "%s is not cached, as it reads the session (or, after others did, g, current_user or another "
+    "template) and so may be one user's. Say after its name whose it is: "
     '{%% cache 300, "menu", session.get("user_id") %%}, or current_user.get_id(); if it is the '
     "same for everyone, say public=true."
 )
@@ -53,6 +53,8 @@ _USERS = frozenset({"session", "current_user"})
 """Names in templates: what is said of these says who the user is."""
 _OF_USERS = frozenset({"g", "current_user"})
 """Where applications keep what they have read from the session before the template runs."""
+_ELSEWHERE = (nodes.Include, nodes.Block, nodes.Import, nodes.FromImport)
+"""What stands in other templates."""
 
 
 class Feature(Protocol):
@@ -101,6 +103,14 @@ def _check_defined(vary: Sequence[object], name: str) -> None:
             )
 
 
+def _may_show_users(body: Sequence[nodes.Node]) -> bool:
+    """Whether a text may show who the user is without reading the session itself."""
+    if not _OF_USERS.isdisjoint(_names_in(body)):
+        return True
+    found = (each for part in body for each in (part, *part.find_all(_ELSEWHERE)))
+    return any(isinstance(each, _ELSEWHERE) for each in found)
+
+
 def _names_in(parts: Sequence[nodes.Node]) -> set[str]:
     names = {each.name for part in parts for each in part.find_all(nodes.Name)}
     return names | {part.name for part in parts if isinstance(part, nodes.Name)}
@@ -123,7 +133,7 @@ class Fragments(Extension):
         body = parser.parse_statements(("name:endcache",), drop_needle=True)
         version = blake2b(repr(body).encode(), digest_size=16).hexdigest()
         options = [named.get(option, nodes.Const(None)) for option in _OPTIONS]
-        shows = not _OF_USERS.isdisjoint(_names_in(body))
+        shows = _may_show_users(body)
         says = not _USERS.isdisjoint(_names_in(vary))
         facts = [nodes.Const(fact) for fact in (version, shows, says)]
         arguments = [ttl, name, nodes.Tuple(vary, "load"), *options, *facts]

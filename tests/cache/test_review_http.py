@@ -8,7 +8,8 @@ from typing import Any
 
 import flask_login
 import pytest
-from flask import Flask, Response, g, render_template_string, request, session
+from flask import Flask, Response, g, render_template, render_template_string, request, session
+from jinja2 import DictLoader
 
 from flask_redis_kit import RedisKit, cache_result
 from tests.cache.test_route import Page, status_of, was_hit
@@ -249,6 +250,31 @@ def test_a_fragment_of_the_user_that_a_hook_has_loaded(
     assert len(caplog.messages) == 1
     assert "session" in caplog.messages[0]
     assert "g" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("template", ["included", "child"])
+def test_a_fragment_that_stands_in_another_template(app: Flask, template: str) -> None:
+    login(app)
+    app.before_request(lambda: setattr(g, "user", session.get("name")))
+    sources = {
+        "nav": "{{ g.user }}",
+        "included": '{% cache 300, "x" %}{% include "nav" %}{% endcache %}',
+        "base": '{% cache 300, "x" %}{% block nav %}{% endblock %}{% endcache %}',
+        "child": '{% extends "base" %}{% block nav %}{{ g.user }}{% endblock %}',
+    }
+    app.jinja_loader = DictLoader(sources)
+    app.add_url_rule("/", "home", lambda: render_template(template))
+    assert greeted(app) == EACH
+
+
+def test_a_fragment_with_others_in_it_for_everybody(app: Flask) -> None:
+    login(app)
+    rendered = itertools.count(1)
+    app.before_request(lambda: session.get("name") and None)
+    app.jinja_loader = DictLoader({"menu": "{{ n() }}"})
+    source = '{% cache 300, "x", public=true %}{% include "menu" %}{% endcache %}'
+    app.add_url_rule("/", "home", lambda: render_template_string(source, n=lambda: next(rendered)))
+    assert greeted(app) == ["1"] * 6
 
 
 def test_a_fragment_of_the_current_user(app: Flask) -> None:
