@@ -43,16 +43,18 @@ class Pipe(Protocol):
 
 
 class _Queues:
-    """The end of a line between two threads."""
+    """The end of a line between two threads. ``patience``: seconds, None: for ever."""
 
-    def __init__(self, out: queue.Queue[Any], back: queue.Queue[Any]) -> None:
-        self._out, self._back = out, back
+    def __init__(
+        self, out: queue.Queue[Any], back: queue.Queue[Any], patience: float | None
+    ) -> None:
+        self._out, self._back, self._patience = out, back, patience
 
     def send(self, message: Any) -> None:
         self._out.put(message)
 
     def recv(self) -> Any:
-        return self._back.get(timeout=PATIENCE)
+        return self._back.get(timeout=self._patience)
 
 
 class Lane:
@@ -190,11 +192,11 @@ def _threads(url: str, count: int, name: str, config: dict[str, object]) -> Iter
     for _ in range(count):
         out: queue.Queue[Any] = queue.Queue()
         back: queue.Queue[Any] = queue.Queue()
-        served = _Queues(back, out)
-        thread = threading.Thread(target=serve, args=(url, name, config, served))
+        served = _Queues(back, out, None)
+        thread = threading.Thread(target=serve, args=(url, name, config, served), daemon=True)
         thread.start()
         threads.append(thread)
-        found.append(Lane(_Queues(out, back)))
+        found.append(Lane(_Queues(out, back, PATIENCE)))
     try:
         yield found
     finally:
