@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -100,6 +101,11 @@ class RateLimitExceeded(RedisKitError, _Problem, TooManyRequests):
         self.limit = result.limit
         self.window = result.window
         self.policies = policies or tuple(each.policy for each in refused)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that a pool of processes can hand it on: with all its data, without a response."""
+        make = partial(RateLimitExceeded, decision=self.decision, policies=self.policies)
+        return make, (self.result,)
 
 
 class _Answered(RateLimitExceeded):

@@ -31,13 +31,14 @@ def depart(gate: Gate, app: Flask, response: Response) -> Response:
         ledger = gate.overlooked(request) or ledger
     if ledger is None:
         return response
+    _give_up_body(ledger, response)
     if ledger.outside:
         response = _asked_late(gate, app, ledger, response)
     if not ledger.entries:
         return response
     leases = gate.leave(ledger, response)
     if leases:
-        _hold(gate, response, leases)
+        _hold(gate, ledger, response, leases)
     _set_headers(gate, response, ledger)
     return response
 
@@ -62,7 +63,15 @@ def _asked_late(gate: Gate, app: Flask, ledger: Ledger, response: Response) -> R
     return response
 
 
-def _hold(gate: Gate, response: Response, leases: list[Entry]) -> None:
+def _give_up_body(ledger: Ledger, response: Response) -> None:
+    """An error came after a streamed response was ready, and this one takes its place."""
+    if ledger.streamed is not None and ledger.streamed[0] is not response:
+        _, close = ledger.streamed
+        ledger.streamed = None
+        close()
+
+
+def _hold(gate: Gate, ledger: Ledger, response: Response, leases: list[Entry]) -> None:
     """Release what the request holds: now, or when its streamed body is closed."""
     release = gate.limiter.release
     streamed = response.is_streamed or response.direct_passthrough
@@ -73,12 +82,13 @@ def _hold(gate: Gate, response: Response, leases: list[Entry]) -> None:
         return
     for entry in leases:
         seconds = min(c.limit.window for c in entry.decision.claims if c.limit.kind != "rate")
-        response.response = LeasedBody(
+        response.response = body = LeasedBody(
             response.response,
             partial(release, entry.decision),
             partial(_renew, gate, entry.decision),
             seconds / 3,
         )
+        ledger.streamed = response, body.close
 
 
 def _renew(gate: Gate, decision: Decision) -> None:

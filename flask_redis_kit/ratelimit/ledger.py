@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from flask_redis_kit.core.views import current_context
@@ -66,10 +66,11 @@ class Ledger:
     ``outside``  limits from outside of the view that wait for its outermost ``@rate_limit``.
     ``entered``  the limits from outside were found, before the view or at the end.
     ``open``     what the end of the request settles.
+    ``streamed`` the response whose body holds places, and what closes that body.
     ``exempt``   the client's network is; None: not known yet.
     """
 
-    __slots__ = ("_home", "entered", "entries", "exempt", "open", "outside")
+    __slots__ = ("_home", "entered", "entries", "exempt", "open", "outside", "streamed")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -77,6 +78,7 @@ class Ledger:
         self.outside: tuple[Ask, ...] = ()
         self.entered = False
         self.exempt: bool | None = None
+        self.streamed: tuple[object, Callable[[], None]] | None = None
         self._home = id(current_context())
 
     def is_at_home(self) -> bool:

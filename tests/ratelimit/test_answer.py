@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import time
 from collections.abc import Callable
 from typing import Any
@@ -213,6 +214,10 @@ def test_the_error_carries_its_data_and_not_the_key(limited: Limited) -> None:
     assert (error.limit, error.window, error.result.remaining) == (1, 2.5, 0)
     assert "secret" not in f"{error} {error.description} {error!r}"
     assert "in 2.5 seconds" in str(error)
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301  # as a pool does
+    assert type(copied) is RateLimitExceeded
+    assert vars(copied) == vars(error)
+    assert str(copied) == str(error)
 
 
 def test_a_limit_that_is_asked_twice_is_shown_as_it_stands_at_the_end(limited: Limited) -> None:

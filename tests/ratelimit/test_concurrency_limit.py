@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Response, abort, copy_current_request_context, send_file, stream_with_context
+from flask import (
+    Response,
+    abort,
+    copy_current_request_context,
+    send_file,
+    session,
+    stream_with_context,
+)
 
 from flask_redis_kit import RateLimitExceeded, RedisKit, rate_limit
 from flask_redis_kit.ratelimit import concurrency_limit
@@ -143,6 +150,30 @@ def test_a_streamed_response_holds_its_place_until_it_is_closed(
         assert held(redis_client) == 0
         assert limited.client.head(f"/{kind}").status_code == 200
         assert held(redis_client) == 0
+
+
+def test_a_stream_that_an_error_displaces_gives_its_place_back(
+    limited: Limited, redis_client: redis.Redis
+) -> None:
+    limited.app.secret_key = "k"
+    closed: list[bool] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[str]:
+            yield "never read"
+
+        def close(self) -> None:
+            closed.append(True)
+
+    @limited.app.get("/")
+    @concurrency_limit(1)
+    def home() -> Response:
+        session["odd"] = object()  # found when the session is saved, after the response was made
+        return Response(Body())
+
+    assert limited.statuses("/", 2) == [500, 500]
+    assert held(redis_client) == 0
+    assert closed == [True, True]
 
 
 def test_a_file_holds_its_place_until_it_is_sent(
