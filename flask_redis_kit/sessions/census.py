@@ -61,6 +61,8 @@ class Census:
         self._store = store
         config = context.config
         self._legacy = LegacyStore(config.key_prefix, config.serialization_format)
+        lifetime = context.app.permanent_session_lifetime.total_seconds()
+        self._least = config.idle_timeout or lifetime
 
     def count(self) -> Count:
         """Count the living ones. A round trip for each thousand keys and each 200 sessions."""
@@ -89,8 +91,7 @@ class Census:
         They go away by themselves when their time is over, or when the user's sessions are listed.
         """
         index, removed, indexes = self._store.index, 0, 0
-        lifetime = self._context.app.permanent_session_lifetime.total_seconds()
-        least = self._context.config.idle_timeout or lifetime
+        least = self._least
         for batch in _batches(self._names("u")):
             for hashed, outcome in self._each(batch, lambda each: index.read_hashed(each, least)):
                 indexes += 1
@@ -125,9 +126,9 @@ class Census:
         What was moved before is left alone, so this may be stopped and begun again.
         ``advance``   is told how many were looked at, again and again.
         ``rehearse``  change nothing.
-        Three round trips for 200 sessions. Raises what the server raised; what is done is done.
+        Four round trips for 200 sessions. Raises what the server raised; what is done is done.
         """
-        moving = Moving(self._store, self._legacy)
+        moving = Moving(self._store, self._legacy, self._least)
         moved = known = unreadable = 0
         for batch in _batches(ids):
             readable: dict[str, Legacy] = {}

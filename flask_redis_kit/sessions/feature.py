@@ -24,7 +24,7 @@ from flask_redis_kit.sessions.ids import digest_of
 from flask_redis_kit.sessions.legacy import LegacyStore, place_of
 from flask_redis_kit.sessions.moving import Moving
 from flask_redis_kit.sessions.session import RedisSession
-from flask_redis_kit.sessions.store import SessionStore
+from flask_redis_kit.sessions.store import SessionStore, whole
 
 log = logging.getLogger("flask_redis_kit.sessions")
 
@@ -73,7 +73,9 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             for warning in _elsewhere(context):
                 log.warning("%s", warning)
             legacy = LegacyStore(config.key_prefix, config.serialization_format)
-            store.predecessor = Moving(store, legacy)
+            lifetime = context.app.permanent_session_lifetime.total_seconds()
+            store.predecessor = Moving(store, legacy, config.idle_timeout or lifetime)
+            store.moved_grace = max(store.grace, whole(lifetime))
         return store
 
     def install(self, app: Flask) -> None:

@@ -71,14 +71,15 @@ class LegacyStore:
         return _Reading(FEATURE, key, (("GET", key), ("PTTL", key)), parse, read_only=True)
 
     def decoded(self, stored: bytes) -> dict[str, Any]:
-        """The fields of a stored session. Raises ``Unreadable``."""
+        """The fields of a stored session, but those named like the kit's. ``Unreadable``."""
         for decode in self._decoders:
             try:
                 found = decode(stored)
             except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
                 continue
             if isinstance(found, dict):
-                return {str(name): value for name, value in found.items()}
+                named = {str(name): value for name, value in found.items()}
+                return {name: value for name, value in named.items() if name[:1] != "\0"}
         raise Unreadable(f"{len(stored)} bytes that are neither msgpack nor JSON of a mapping")
 
     def retire(self, sid: str, seconds: int) -> Exchange[bool]:

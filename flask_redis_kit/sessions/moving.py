@@ -11,8 +11,10 @@ They don't see what is written here.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from flask_redis_kit.core.errors import CodecError
@@ -23,12 +25,15 @@ from flask_redis_kit.sessions.ids import digest_of, new_incarnation
 from flask_redis_kit.sessions.legacy import Legacy, LegacyStore, Unreadable
 from flask_redis_kit.sessions.record import (
     DESTROYED,
+    DEVICE,
     MOVED,
     NOTHING,
+    SEEN,
     TOMBSTONE,
     USER,
     Loaded,
     owned_by,
+    user_text,
 )
 from flask_redis_kit.sessions.store import Created, Saved, SessionStore, whole
 
@@ -36,23 +41,34 @@ SendMany = Callable[[Sequence[Exchange[Any]]], list[Outcome[Any]]]
 _LONGEST: Final = 31 * 86400.0
 """How long a session lives that Flask-Session gave no limit, in seconds."""
 _SKEW: Final = 60.0
-"""Seconds by which the clocks of the machines may differ."""
+"""Seconds by which the clocks of the machines may differ; a tenth of a shorter grace."""
 
 
 class Moved(NamedTuple):
-    """What is remembered of a move: when, and the bytes that Flask-Session had then."""
+    """What is remembered of a move, short, as it is loaded with the session.
 
-    moment: float
+    ``until``   how long what Flask-Session had stays if nobody removes it: s since 1970.
+    ``stored``  the digest of that.
+    ``fields``  the digest of each field of it.
+    """
+
+    until: float
     stored: bytes
+    fields: Mapping[str, bytes]
 
 
 class Moving:
-    """Takes over the sessions of Flask-Session in one application."""
+    """Takes over the sessions of Flask-Session in one application.
 
-    def __init__(self, store: SessionStore, legacy: LegacyStore) -> None:
+    ``least``  how long a new entry in a user's index lives at least, in seconds.
+    """
+
+    def __init__(self, store: SessionStore, legacy: LegacyStore, least: float) -> None:
         self._store = store
         self._legacy = legacy
+        self._least = least
         self._grace = whole(store.config.legacy_grace)
+        self._skew = min(_SKEW, self._grace / 10)
 
     def load(self, sid: str) -> Exchange[Legacy | None]:
         """Read what Flask-Session has under an id; raises ``Unreadable``. Read-only."""
@@ -63,7 +79,7 @@ class Moving:
     ) -> Loaded:
         """What a session is by what both have of it.
 
-        No round trip if there is nothing to take over, else one or two. Raises ``FAILURES``.
+        No round trip if there is nothing to take over, else two or three. Raises ``FAILURES``.
         """
         try:
             old = outcome.result()
@@ -87,13 +103,13 @@ class Moving:
     def adopt(self, send: SendMany, found: Mapping[str, Legacy]) -> dict[str, Loaded]:
         """Store sessions of Flask-Session as the kit's; what is stored now, by id.
 
-        One round trip for all; on Cluster two, if there are users among them. What another request
-        has taken over at the same moment is loaded in one more. Raises ``FAILURES``.
+        Two round trips for all; on Cluster three, if there are users among them. What another
+        request has taken over at the same moment is loaded in one more. Raises ``FAILURES``.
         """
         store = self._store
-        made = {sid: self._converted(old) for sid, old in found.items()}
+        made = {sid: self._converted(sid, old) for sid, old in found.items()}
         entries: list[Exchange[Any]] = [
-            store.index.enrol(each.user, digest_of(sid), each.seconds)
+            store.index.enrol(each.user, digest_of(sid), max(each.seconds, self._least))
             for sid, each in made.items()
             if each.user is not None
         ]
@@ -102,15 +118,13 @@ class Moving:
             fields = {name.encode(): data for name, data in each.fields.items()} | dict(each.own)
             incarnation = each.incarnation or b""
             creations.append(store.create(digest_of(sid), incarnation, each.seconds, fields))
-        retirements: list[Exchange[Any]] = [self._legacy.retire(sid, self._grace) for sid in made]
         if store.wire.clustered and entries:  # entered first: what lives must be in the index
-            outcomes = send(entries) + send([*creations, *retirements])
+            outcomes = send(entries) + send(creations)
         else:
-            outcomes = send([*entries, *creations, *retirements])
+            outcomes = send([*entries, *creations])
         for outcome in outcomes[: len(entries)]:
             outcome.result()
-        created = outcomes[len(entries) : len(entries) + len(creations)]
-        return self._results(send, made, created)
+        return self._results(send, made, outcomes[len(entries) :])
 
     def forget(self, sid: str) -> Exchange[bool]:
         """Remove what Flask-Session has under an id: the session has ended."""
@@ -119,31 +133,37 @@ class Moving:
     def _results(
         self, send: SendMany, made: dict[str, Loaded], outcomes: Sequence[Outcome[Created]]
     ) -> dict[str, Loaded]:
-        store, results, taken = self._store, dict(made), list[str]()
+        store, results, others = self._store, dict(made), list[str]()
         refused = Created(False, None)
         for (sid, each), outcome in zip(made.items(), outcomes, strict=True):
             created: Created = store.settled(digest_of(sid), outcome, refused)
             if created.created:
                 store.adopted(digest_of(sid), each.user)
-            elif created.other is not None:
-                taken.append(sid)
-            else:  # it ended at this moment, or another program's value lies there
-                results[sid] = NOTHING._replace(own={TOMBSTONE: DESTROYED})
-        if taken:
-            exchanges = [store.load(digest_of(sid)) for sid in taken]
-            for sid, loaded in zip(taken, send(exchanges), strict=True):
+            else:  # another request was faster, or it ended at this moment
+                others.append(sid)
+        # not before it is stored here: a server too full for that must not lose it
+        send([self._legacy.retire(sid, self._grace) for sid in made])
+        if others:
+            exchanges = [store.load(digest_of(sid)) for sid in others]
+            for sid, loaded in zip(others, send(exchanges), strict=True):
                 results[sid] = store.settled(digest_of(sid), loaded, NOTHING)
         return results
 
-    def _converted(self, old: Legacy) -> Loaded:
-        fields = {
-            name: self._store.codec.encode(value)
-            for name, value in old.fields.items()
-            if name[:1] != "\0"
-        }
-        own = {**self._owner(old.fields), MOVED: self._record(old.stored)}
+    def _converted(self, sid: str, old: Legacy) -> Loaded:
+        fields = self._encoded(sid, old)
+        own = {**self._owner(old.fields), MOVED: self._record(old, fields)}
         seconds = _LONGEST if old.seconds is None else max(1.0, old.seconds)
         return Loaded(fields, new_incarnation(), seconds, False, own)
+
+    def _encoded(self, sid: str, old: Legacy) -> dict[str, bytes]:
+        """The fields as the kit stores them; one that it can't store counts as absent."""
+        fields: dict[str, bytes] = {}
+        for name, value in old.fields.items():
+            try:
+                fields[name] = self._store.codec.encode(value)
+            except CodecError as error:
+                self._store.unreadable(digest_of(sid), name, error)
+        return fields
 
     def _owner(self, fields: Mapping[str, Any]) -> dict[bytes, bytes]:
         for key in self._store.config.identity_keys:
@@ -158,14 +178,16 @@ class Moving:
         if moved is None:
             return found
         if old is None:
-            if time.time() < moved.moment + self._grace - _SKEW:
+            if time.time() < moved.until - self._skew:
                 return self._ended(send, sid)
             return found
-        if old.stored != moved.stored:
+        if _digest(old.stored) != moved.stored:
             return self._merged(send, sid, found, moved, old)
-        if old.seconds is None or old.seconds > self._grace + _SKEW:
+        stays = self._stays_until(old)
+        if stays > moved.until + self._skew or old.seconds is None or old.seconds > self._grace:
             # an old worker has used it, and stored it again as it was
-            self._write(send, sid, found, Changes({MOVED: self._record(old.stored)}, []))
+            record = moved._replace(until=stays)
+            self._write(send, sid, found, Changes({MOVED: self._remembered(record)}, []))
         return found
 
     def _ended(self, send: SendMany, sid: str) -> Loaded:
@@ -177,45 +199,72 @@ class Moving:
 
     def _merged(self, send: SendMany, sid: str, found: Loaded, moved: Moved, old: Legacy) -> Loaded:
         """Three ways: what changed between the two states of Flask-Session is applied here."""
-        before = self._legacy.decoded(moved.stored)
+        store, encoded = self._store, self._encoded(sid, old)
         changed = {
-            name: self._store.codec.encode(value)
-            for name, value in old.fields.items()
-            if name[:1] != "\0" and (name not in before or before[name] != value)
+            name: data for name, data in encoded.items() if moved.fields.get(name) != _digest(data)
         }
-        removed = [name for name in before if name not in old.fields]
-        own = {**self._owner(old.fields), MOVED: self._record(old.stored)}
-        changes = Changes(
-            {**{name.encode(): data for name, data in changed.items()}, **own},
-            [name.encode() for name in removed],
-        )
-        saved = self._write(send, sid, found, changes, user=own.get(USER))
-        if saved is not Saved.SAVED:
-            return NOTHING._replace(own={TOMBSTONE: DESTROYED})
+        removed = [name for name in moved.fields if name not in old.fields]
         fields = {name: data for name, data in found.fields.items() if name not in removed}
-        return found._replace(fields=fields | changed, own={**found.own, **own})
+        fields |= changed
+        owner = self._owner(self._identity(fields))
+        nobodys = [name for name in (USER, SEEN, DEVICE) if not owner and name in found.own]
+        changes = Changes(
+            {name.encode(): data for name, data in changed.items()}
+            | owner
+            | {MOVED: self._record(old, encoded)},
+            [*(name.encode() for name in removed), *nobodys],
+        )
+        if self._write(send, sid, found, changes) is not Saved.SAVED:
+            loaded: Outcome[Loaded] = send([store.load(digest_of(sid))])[0]
+            return store.settled(digest_of(sid), loaded, NOTHING)
+        own = {name: data for name, data in found.own.items() if name not in nobodys}
+        return found._replace(fields=fields, own={**own, **owner})
 
-    def _write(
-        self, send: SendMany, sid: str, found: Loaded, changes: Changes, user: bytes | None = None
-    ) -> Saved:
+    def _write(self, send: SendMany, sid: str, found: Loaded, changes: Changes) -> Saved:
         store, session = self._store, digest_of(sid)
         seconds = max(1.0, found.seconds)
+        user = changes.changed.get(USER)
         if user is not None:
-            name = user.decode(errors="replace")
-            send([store.index.enrol(name, session, seconds)])[0].result()
+            entry = store.index.enrol(user.decode(), session, max(seconds, self._least))
+            send([entry])[0].result()
         save = store.save(session, found.incarnation or b"", seconds, changes)
-        outcome: Outcome[Saved] = send([save, self._legacy.retire(sid, self._grace)])[0]
-        return store.settled(session, outcome, Saved.GONE)
+        outcome: Outcome[Saved] = send([save])[0]
+        saved = store.settled(session, outcome, Saved.GONE)
+        after: list[Exchange[Any]] = [self._legacy.retire(sid, self._grace)]
+        owned = user is not None or USER in changes.removed
+        if owned and found.user is not None and user != user_text(found.user):
+            after.append(store.index.remove(found.user, [session]))
+        send(after)
+        return saved
 
-    def _record(self, stored: bytes) -> bytes:
-        return self._store.codec.encode([time.time(), stored])
+    def _identity(self, fields: Mapping[str, bytes]) -> dict[str, Any]:
+        identity: dict[str, Any] = {}
+        for key in self._store.config.identity_keys:
+            with suppress(KeyError, CodecError):
+                identity[key] = self._store.codec.decode(fields[key])
+        return identity
+
+    def _stays_until(self, old: Legacy) -> float:
+        seconds = float(self._grace) if old.seconds is None else min(self._grace, old.seconds)
+        return time.time() + seconds
+
+    def _record(self, old: Legacy, fields: Mapping[str, bytes]) -> bytes:
+        digests = {name: _digest(data) for name, data in fields.items()}
+        return self._remembered(Moved(self._stays_until(old), _digest(old.stored), digests))
+
+    def _remembered(self, moved: Moved) -> bytes:
+        return self._store.codec.encode([moved.until, moved.stored, dict(moved.fields)])
 
     def _moved(self, found: Loaded) -> Moved | None:
         data = found.own.get(MOVED)
         if data is None:
             return None
         try:
-            moment, stored = self._store.codec.decode(data)
-            return Moved(float(moment), bytes(stored))
+            until, stored, fields = self._store.codec.decode(data)
+            return Moved(float(until), bytes(stored), dict(fields))
         except (CodecError, TypeError, ValueError):
             return None
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:16]

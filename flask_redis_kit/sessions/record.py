@@ -101,7 +101,7 @@ def loaded(replies: list[Reply]) -> Loaded:
         tombstone = stored.get(TOMBSTONE)
         if tombstone is None:
             return NOTHING
-        return NOTHING._replace(rotated=tombstone.startswith(ROTATED), own={TOMBSTONE: tombstone})
+        return NOTHING._replace(rotated=_just_rotated(tombstone), own={TOMBSTONE: tombstone})
     fields: dict[str, bytes] = {}
     own: dict[bytes, bytes] = {}
     for field, value in stored.items():
@@ -113,6 +113,12 @@ def loaded(replies: list[Reply]) -> Loaded:
         except UnicodeDecodeError:
             continue  # no name of ours
     return Loaded(fields, incarnation, max(0, replies[1]) / 1000, False, own)
+
+
+def _just_rotated(tombstone: bytes) -> bool:
+    """Whether requests may be under way still that came with the old id."""
+    since = began(tombstone[1:])
+    return tombstone.startswith(ROTATED) and (since is None or time.time() < since + GRACE)
 
 
 def glanced(replies: list[Reply]) -> Loaded:

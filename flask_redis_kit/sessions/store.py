@@ -101,6 +101,9 @@ class SessionStore(Witness):
         """How long tombstones stay, in seconds."""
         if self.config.moves:  # what it has under the id must not come back
             self.grace = max(GRACE, whole(self.config.legacy_grace))
+        self.moved_grace = self.grace
+        """The same for sessions that were Flask-Session's: workers that run it may have stored one
+        again for its whole life, which must not come back after that."""
         self._keys = keys
 
     def report(self) -> Exchange[None] | None:
@@ -153,7 +156,8 @@ class SessionStore(Witness):
         changed, removed = changes
         token, release = ("", 0) if lock is None else (lock.token, int(lock.release))
         flat = [part for pair in changed.items() for part in pair]
-        head = (incarnation, whole(seconds), token, release, tombstone, self.grace, PERMANENT)
+        graces = (self.grace, self.moved_grace)
+        head = (incarnation, whole(seconds), token, release, tombstone, *graces, PERMANENT)
         keys = [key] if lock is None else [key, self._lock_key(session)]
         call = SAVE.call(keys, [*head, len(changed), *flat, *removed])
         return Exchange(FEATURE, key, (call,), _saved, idempotent=True, deferrable=True)
@@ -172,7 +176,7 @@ class SessionStore(Witness):
         """
         key = self._key(session)
         owner = b"" if user is None else record.user_text(user)
-        call = DESTROY.call([key], [self.grace, tombstone, owner, int(replaced)])
+        call = DESTROY.call([key], [self.grace, tombstone, owner, int(replaced), self.moved_grace])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
 
     def lock(self, session: str, token: str, seconds: float) -> Exchange[float]:

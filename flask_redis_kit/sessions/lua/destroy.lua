@@ -10,12 +10,14 @@
 --          3 whose session it must be; empty: anybody's
 --          4 1: fail, and leave it, on a server that is full, as the session that takes its place
 --            could not be stored either; 0: end it there, too
+--          5 grace (s) of one that was Flask-Session's: it may be stored there still
 -- RETURNS  1 there was a session; 0 there was none, or it is another user's
 
 if redis.call('HGET', KEYS[1], '\0x') == ARGV[2] then
   return 1
 end
 local had = redis.call('HEXISTS', KEYS[1], '\0c')
+local moved = redis.call('HEXISTS', KEYS[1], '\0m') == 1
 if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], '\0u') ~= ARGV[3] then
   return 0
 end
@@ -24,5 +26,5 @@ if ARGV[4] == '1' then
 end
 redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], '\0x', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[1], moved and ARGV[5] or ARGV[1])
 return had

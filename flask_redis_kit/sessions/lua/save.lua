@@ -15,14 +15,15 @@
 --          5 tombstone: the reason and, after it, what tells this ending from another one; empty:
 --            the session goes on without fields, too
 --          6 grace (s): how long a tombstone stays
---          7 the field that alone is not worth storing
---          8 number of fields to set, then that many pairs of field and value, then the fields to
+--          7 grace (s) of one that was Flask-Session's: it may be stored there still
+--          8 the field that alone is not worth storing
+--          9 number of fields to set, then that many pairs of field and value, then the fields to
 --            delete
 -- RETURNS  1 saved; 2 the session has ended; 0 it was gone, or is another incarnation;
 --          -1 the lock is another's
 
 local CHUNK = 7000 -- arguments per command: Lua's stack bounds unpack; even, to keep pairs together
-local TTL, TOKEN, RELEASE, TOMBSTONE, GRACE, ALONE, SET = 2, 3, 4, 5, 6, 7, 8
+local TTL, TOKEN, RELEASE, TOMBSTONE, GRACE, MOVED_GRACE, ALONE, SET = 2, 3, 4, 5, 6, 7, 8, 9
 
 local may_end = ARGV[TOMBSTONE] ~= ''
 if may_end and redis.call('HGET', KEYS[1], '\0x') == ARGV[TOMBSTONE] then
@@ -67,9 +68,10 @@ if may_end then
   end
 end
 if ends then
+  local grace = redis.call('HEXISTS', KEYS[1], '\0m') == 1 and MOVED_GRACE or GRACE
   redis.call('UNLINK', KEYS[1])
   redis.call('HSET', KEYS[1], '\0x', ARGV[TOMBSTONE])
-  redis.call('EXPIRE', KEYS[1], ARGV[GRACE])
+  redis.call('EXPIRE', KEYS[1], ARGV[grace])
   return 2
 end
 
