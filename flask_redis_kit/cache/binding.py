@@ -19,7 +19,10 @@ class Binding:
     __slots__ = ("_places", "_signature", "_simple", "defaults", "flexible", "ignored", "names")
 
     def __init__(self, function: Callable[..., Any], ignored: Sequence[str], about: str) -> None:
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function)
+        except ValueError as error:
+            raise TypeError(f"{about} has no signature: wrap it in a function.") from error
         parameters = self._signature.parameters.values()
         self.names = tuple(self._signature.parameters)
         self.ignored = frozenset(ignored)

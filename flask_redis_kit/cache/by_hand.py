@@ -155,6 +155,8 @@ class ByHand(Feature[CacheConfig, CacheEngine]):
         miss. With an ``async def`` it is to be awaited. What can't be stored is returned all the
         same, with one warning. For a function with arguments use ``@cache_result``.
         """
+        if not callable(compute):
+            raise TypeError(f"compute must be a function, not {compute!r}: lambda: {compute!r}.")
         engine = self.engine()
         terms = engine.values.terms(ttl, tags, grace, codec)
         name = getattr(compute, "__qualname__", type(compute).__qualname__)

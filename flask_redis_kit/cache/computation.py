@@ -40,7 +40,7 @@ class Computation(NamedTuple):
         if isinstance(found, Hit):
             tag(self.owner, found.tags, old=found.old)
             return found.value
-        with Running(self.owner, self.call.tags) as running:
+        with Running(self.owner, self.call) as running:
             try:
                 value = yield COMPUTE
             except BaseException as error:

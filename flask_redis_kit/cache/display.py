@@ -8,6 +8,7 @@ from typing import Any
 
 from flask_redis_kit.cache.figures import Figures
 from flask_redis_kit.cache.inspection import Inspection
+from flask_redis_kit.core.tables import printable
 
 
 def described(found: Inspection) -> list[tuple[str, str]]:
@@ -69,7 +70,9 @@ def size(count: float) -> str:
 
 def shown(value: object) -> str:
     """A value for people."""
-    return value if isinstance(value, str) else pprint.pformat(value, sort_dicts=False)
+    if isinstance(value, str):
+        return printable(value, but="\n\t")
+    return pprint.pformat(value, sort_dicts=False)
 
 
 def as_json(value: object) -> str:

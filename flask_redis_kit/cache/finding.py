@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from flask_redis_kit.cache import changes, log
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.envelope import Epoch
-from flask_redis_kit.cache.flight import Call, Flights, Hit
+from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
 from flask_redis_kit.cache.flow import Flow, run, without_compute
 from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.misses import NEVER, MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.reading import Look
 from flask_redis_kit.cache.running import tag
-from flask_redis_kit.cache.serializer import Serializer, decoder
+from flask_redis_kit.cache.serializer import Serializer, checked_codec, decoder
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import BY_HAND, report
 from flask_redis_kit.cache.tags import member
@@ -74,11 +74,11 @@ class Finder:
         self, key: str, default: object, *, stale: bool = False, codec: Serializer | None = None
     ) -> Any:
         """The value set under ``key``, or ``default``."""
-        call = raw_call(key)
+        call, decode = raw_call(key), self._decode(codec)
         if not self._config.enabled:
             return default
         try:
-            look = self._looking(call, codec)
+            look = self._looking(call, decode)
             seen = run(look, self.context.send, without_compute)
             hit = self._accepted(seen, stale)
             if hit is not None:
@@ -91,11 +91,12 @@ class Finder:
     def get_many(self, keys: Iterable[str], codec: Serializer | None = None) -> dict[str, Any]:
         """The values that are there, by key."""
         calls = {key: raw_call(key) for key in several_keys(keys, "get_many")}
+        decode = self._decode(codec)
         if not calls or not self._config.enabled:
             return {}
         found: dict[str, Any] = {}
         missed: list[Seen] = []
-        flows = [self._looking(call, codec) for call in calls.values()]
+        flows = [self._looking(call, decode) for call in calls.values()]
         outcomes = run_together(flows, self.context.send_many)
         try:
             for key, outcome in zip(calls, outcomes, strict=True):
@@ -124,8 +125,10 @@ class Finder:
             self._notices.failure("reading", error)
             return False
 
-    def _looking(self, call: Call, codec: Serializer | None) -> Flow[Seen]:
-        decode = decoder(self.context.codec if codec is None else codec)
+    def _decode(self, codec: Serializer | None) -> Decode:
+        return decoder(self.context.codec if codec is None else checked_codec(codec))
+
+    def _looking(self, call: Call, decode: Decode) -> Flow[Seen]:
         look: Look = yield self._flights.reading(call)
         found = yield from self._flights.look(call, decode, lambda: look)
         return Seen(call, found if isinstance(found, Hit) else None, look.epoch)

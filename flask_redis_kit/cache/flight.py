@@ -18,6 +18,7 @@ from flask_redis_kit.cache.gathering import SILENCE
 from flask_redis_kit.cache.landing import Landings, Report, Turn
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.reading import Look, Reading
+from flask_redis_kit.cache.running import is_computing
 from flask_redis_kit.cache.shards import Place, Shards
 from flask_redis_kit.cache.verdict import Call, Decode, Hit, Judge, Miss
 from flask_redis_kit.core.failure import FAILURES
@@ -127,6 +128,8 @@ class Flights(Landings):
             wait = 0
         until = time.monotonic() + wait
         place = self._shards.place(call.digest)
+        if is_computing(call.digest.text):  # it calls itself
+            return Turn(call, place)
         if wait <= 0 or not self._gatherings.holds(call.digest.text):
             won = yield from self._lease(call, place, decode, miss)
             if won is not None:

@@ -109,7 +109,7 @@ class _Result(NamedTuple):
 def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn, told: Told | None) -> Flow[Any]:
     flights = engine.flights
     watch = SessionWatch()
-    with Running(engine, turn.call.tags) as running:
+    with Running(engine, turn.call) as running:
         try:
             value = yield COMPUTE
         except BaseException as error:

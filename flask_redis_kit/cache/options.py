@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, TypedDict, TypeVar
 
-from flask_redis_kit.cache.serializer import Serializer
+from flask_redis_kit.cache.serializer import Serializer, checked_codec
 from flask_redis_kit.cache.tags import TagsOf, checked_tags_or_callables
 from flask_redis_kit.cache.ttl import Ttl, TtlOf, seconds
 from flask_redis_kit.core.errors import ConfigError
@@ -15,6 +16,7 @@ from flask_redis_kit.core.errors import ConfigError
 T = TypeVar("T")
 Factor: TypeAlias = Callable[[], object]
 """Tells what a result depends on besides the arguments, such as the current user's id."""
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -167,6 +169,8 @@ def _vary(vary: object) -> tuple[str | Factor, ...]:
                 f"vary must be names of request headers or functions without arguments, not "
                 f"{factor!r}: vary={example}."
             )
+        if isinstance(factor, str) and not _HEADER.fullmatch(factor.strip()):
+            raise ConfigError(f"vary: {factor!r} is no name of a header: vary={example}.")
         if factor == "*":
             raise ConfigError('vary="*" means that no two responses are alike: don\'t cache it.')
     return tuple(factors)
@@ -199,12 +203,6 @@ def _methods(methods: object) -> frozenset[str]:
     return frozenset(names | {"HEAD"} if "GET" in names else names)
 
 
-def _codec(codec: object) -> Serializer:
-    if isinstance(codec, type) or not isinstance(codec, Serializer):
-        raise TypeError(f"codec must be an object with encode() and decode(), not {codec!r}.")
-    return codec
-
-
 _CHECKS: dict[str, Callable[[object], Any]] = {
     "grace": _grace,
     "vary": _vary,
@@ -218,5 +216,5 @@ _CHECKS: dict[str, Callable[[object], Any]] = {
     "methods": _methods,
     "query": _names("query", '("page", "sort")'),
     "body_key": _flag("body_key"),
-    "codec": _codec,
+    "codec": checked_codec,
 }

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from types import TracebackType
 
 from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.verdict import Call
 
 _running: ContextVar[Running | None] = ContextVar("redis_kit_cache_running", default=None)
 _USERS = b"t"  # tags of the user's; the others are a value's own
@@ -25,13 +26,14 @@ class Running:
     Tasks started meanwhile belong to it; threads don't.
     """
 
-    __slots__ = ("_old", "_outer", "_owner", "_tags")
+    __slots__ = ("_name", "_old", "_outer", "_owner", "_tags")
 
-    def __init__(self, owner: object, tags: Iterable[bytes]) -> None:
+    def __init__(self, owner: object, call: Call) -> None:
         self._owner = owner
+        self._name: str | None = call.digest.text
         self._outer: Running | None = None
         self._old = False
-        self._tags = dict.fromkeys(tag for tag in tags if tag.startswith(_USERS))
+        self._tags = dict.fromkeys(tag for tag in call.tags if tag.startswith(_USERS))
 
     @property
     def tags(self) -> tuple[bytes, ...]:
@@ -66,9 +68,18 @@ class Running:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._name = None  # tasks that were started meanwhile may go on
         # a task that is destroyed may end in another context, whose computation this isn't
         if _running.get() is self:
             _running.set(self._outer)
+
+
+def is_computing(name: str) -> bool:
+    """Whether the value with this digest is computed by who asks: to wait for it is in vain."""
+    running = _running.get()
+    while running is not None and running._name != name:
+        running = running._outer
+    return running is not None
 
 
 def tag(owner: object, tags: Iterable[bytes], *, old: bool = False) -> None:

@@ -23,6 +23,13 @@ class Serializer(Protocol):
         """The value that ``encode`` made these bytes from."""
 
 
+def checked_codec(codec: object) -> Serializer:
+    """A codec that a user has given; ``TypeError`` if it is none."""
+    if isinstance(codec, type) or not isinstance(codec, Serializer):
+        raise TypeError(f"codec must be an object with encode() and decode(), not {codec!r}.")
+    return codec
+
+
 def encoded(value: object, codec: Serializer) -> bytes:
     """The bytes of a value. ``CodecError`` whatever the codec raises, or if it makes no bytes."""
     if isinstance(codec, Codec):

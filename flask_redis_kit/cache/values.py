@@ -18,7 +18,7 @@ from flask_redis_kit.cache.misses import MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.packing import Packing
 from flask_redis_kit.cache.payload import Payload, packed
-from flask_redis_kit.cache.serializer import Serializer, decoder, encoded
+from flask_redis_kit.cache.serializer import Serializer, checked_codec, decoder, encoded
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import BY_HAND, report
 from flask_redis_kit.cache.tags import checked_tags, member
@@ -77,7 +77,8 @@ class Values:
         lifetime = Lifetime(fresh_ms, round(seconds(grace, "grace", least=0) * 1000))
         names = checked_tags(tags, 'write tags=["products"]')
         members = tuple(member("t", name) for name in names)
-        return Terms(lifetime, members, self.context.codec if codec is None else codec)
+        used = self.context.codec if codec is None else checked_codec(codec)
+        return Terms(lifetime, members, used)
 
     def computing(self, key: str, terms: Terms, name: str) -> Flow[Any]:
         """The value, or what computing it gives, which is stored; ``name`` is that of who does."""
@@ -112,6 +113,8 @@ class Values:
     def _put(
         self, values: Mapping[str, object], terms: Terms, mode: Literal["set", "add"]
     ) -> dict[str, bool]:
+        if not isinstance(values, Mapping):
+            raise TypeError(f"values must be a dict, not {values!r:.100}: set_many({{'a': 1}}).")
         ready = {key: self._checked(key, value, terms) for key, value in values.items()}
         if not ready or not self._config.enabled:
             return dict.fromkeys(ready, False)

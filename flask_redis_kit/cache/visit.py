@@ -35,6 +35,7 @@ from flask_redis_kit.cache.telling import tells_users_apart
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
+from flask_redis_kit.core.views import method_of
 
 
 class Visit:
@@ -115,10 +116,7 @@ class Visit:
         view_class = getattr(view, "view_class", None)
         if view_class is None:
             return False
-        name = self.request.method.lower()
-        method = getattr(view_class, name, None)
-        if method is None and name == "head":
-            method = getattr(view_class, "get", None)
+        method = method_of(view_class, self.request.method)
         while method is not None and method is not self.wrapper:
             method = getattr(method, "__wrapped__", None)
         return method is not None
@@ -216,7 +214,7 @@ class Visit:
         """The view's answer; or, if it fails, the old page within its grace."""
         self.notes.computing += 1
         try:
-            with Running(self.engine, turn.call.tags) as running:
+            with Running(self.engine, turn.call) as running:
                 return (yield from self._run(turn, running))
         finally:
             self.notes.computing -= 1

@@ -7,6 +7,7 @@ import copy
 import functools
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -266,3 +267,76 @@ def test_what_is_made_of_a_softly_invalidated_value_is_old_as_well(kit: RedisKit
     for outer in outers:
         assert outer() == "new"
     assert kit.cache.get_or_set("outer", inner) == "new"
+
+
+def test_a_function_that_calls_itself_does_not_wait_for_itself(kit: RedisKit) -> None:
+    depths: list[int] = []
+
+    @kit.cache.cache_result("deep", wait=30)
+    def deep() -> int:
+        depths.append(1)
+        return 5 if len(depths) == 3 else deep()
+
+    began = time.monotonic()
+    assert deep() == 5
+    assert kit.cache.get_or_set("k", lambda: kit.cache.get_or_set("k", lambda: 7)) == 7
+    assert time.monotonic() - began < 5  # of 60
+    assert deep() == 5  # stored, by the outermost
+    assert len(depths) == 3
+
+
+def test_a_task_that_outlives_the_computation_it_was_started_in_waits_and_stores(
+    kit: RedisKit,
+) -> None:
+    calls: list[int] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def later() -> None:
+            await over.wait()
+            kit.cache.invalidate_tags("t")
+            await value()
+            await value()
+
+        @kit.cache.cache_result("value", tags=["t"])
+        async def value() -> int:
+            calls.append(1)
+            if len(calls) == 1:
+                tasks.append(asyncio.create_task(later()))
+            return 1
+
+        await value()
+        over.set()
+        await tasks[0]
+
+    asyncio.run(main())
+    assert len(calls) == 2
+
+
+def test_commands_show_what_would_command_the_terminal_as_text(kit: RedisKit) -> None:
+    kit.cache.set("k", "\x1b[2Jvalue \udcff\n\tö", tags=["search:\x1b[2J\nx"])
+    runner = kit.state().app.test_cli_runner()
+    shown = runner.invoke(args=["redis", "cache", "get", "k"], color=True)
+    assert shown.output == "\\x1b[2Jvalue \\udcff\n\tö\n"
+    inspected = runner.invoke(args=["redis", "cache", "inspect", "k"], color=True)
+    assert r"search:\x1b[2J\nx" in inspected.output
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda cache: cache.get("k", codec=5), r"codec must be an object with encode"),
+        (lambda cache: cache.get_many(["k"], codec=5), r"codec must be an object with encode"),
+        (lambda cache: cache.set("k", 1, codec=dict), r"codec must be an object with encode"),
+        (lambda cache: cache.set_many([("k", 1)]), r"values must be a dict"),
+        (lambda cache: cache.get_or_set("k", 5), r"compute must be a function.*lambda: 5"),
+        (lambda cache: cache.cache_result(vary=["a b"]), r"'a b' is no name of a header"),
+        (lambda cache: cache.cache_result()(max), r"no signature.*wrap it in a function"),
+    ],
+)
+def test_bad_input_is_named_with_its_cure(kit: RedisKit, call: Any, message: str) -> None:
+    kit.cache.set("k", 1)
+    with pytest.raises((TypeError, ConfigError), match=message):
+        call(kit.cache)
