@@ -224,7 +224,11 @@ class Gate:
         entry = Entry(decision, rules)
         if ledger is not None:
             ledger.add(entry, settled=settled)
-        tell(self.context, decision, rules)
+        try:
+            tell(self.context, decision, rules)
+        except BaseException:  # a listener's: the call ends here
+            self.limiter.release(decision)
+            raise
         if not decision.allowed:
             standings = standings_of([decision]) if ledger is None else ledger.standings()
             raise refusal_of(decision, rules, standings) from decision.failure

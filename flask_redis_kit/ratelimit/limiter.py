@@ -169,7 +169,8 @@ def _merged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     for claim in claims:
         known = merged.get(claim.key, claim)
         strictest = min(known, claim, key=lambda each: (each.limit.shadow, each.limit.limit))
-        merged[claim.key] = strictest._replace(cost=max(known.cost, claim.cost))
+        cost = checked_cost(max(known.cost, claim.cost), strictest.limit)
+        merged[claim.key] = strictest._replace(cost=cost)
     return tuple(merged.values())
 
 

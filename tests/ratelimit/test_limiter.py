@@ -112,6 +112,8 @@ def test_claims_on_the_same_log_count_once_by_the_smallest_limit(
     assert [result.limit for result in decision.results] == [3]
     assert used(limited, narrow) == 2
     assert not limited.limiter.acquire([narrow, wide]).allowed
+    with pytest.raises(ValueError, match="cost=4 is more than the limit"):
+        limited.limiter.acquire([narrow, claim("a", 9, cost=4)])
 
 
 def test_a_cost_counts_as_many_units_and_none_counts_nothing(

@@ -47,6 +47,20 @@ def counts(limited: Limited) -> dict[tuple[str, str], int]:
         return limited.kit.ratelimit.context().counters.read()
 
 
+def test_a_listener_that_fails_ends_the_call_and_its_place(limited: Limited) -> None:
+    @limited.kit.ratelimit.concurrency_limit(1, key_func=lambda: "all")
+    def work() -> str:
+        return "done"
+
+    def fail(_: Any, **__: Any) -> None:
+        raise LookupError("a defect of the listener")
+
+    with limited.app.app_context():
+        with signals.limit_admitted.connected_to(fail), pytest.raises(LookupError):
+            work()
+        assert work() == "done"
+
+
 def test_each_outcome_is_told_and_counted(limited: Limited) -> None:
     @limited.app.get("/")
     @rate_limit(2, key_func=lambda: "secret-user")
