@@ -14,7 +14,14 @@ from flask_redis_kit.cache.pages import Pages
 from flask_redis_kit.cache.visit import Visit
 from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.core.session_watch import session_accessed
-from flask_redis_kit.core.views import current_request, view_wrappers, wrappers_of
+from flask_redis_kit.core.views import current_request, view_of, view_wrappers, wrappers_of
+
+_HIDDEN = (
+    "The route %r is not cached: a decorator above @cache_result has no functools.wraps, so the "
+    "request can't be told from a plain call with these arguments. Put @wraps(function) on the "
+    "decorator's inner function. (Or its view has **kwargs, and calls a cached function that was "
+    "defined beside it: define that one at the top of its module.)"
+)
 
 
 def arrive(engine: CacheEngine, pages: Pages, wrapper: Callable[..., Any]) -> Visit | None:
@@ -34,7 +41,12 @@ def arrive(engine: CacheEngine, pages: Pages, wrapper: Callable[..., Any]) -> Vi
 def must_compute(engine: CacheEngine, pages: Pages, wrapper: object) -> bool:
     """Whether this is a view, called by other code, that must answer this request by itself."""
     request = current_request()
-    if request is None or not (_says_more(request) or _says_who(request, pages)):
+    if request is None:
+        return False
+    if any(each is wrapper for each in view_of(engine.context.app, request).hidden):
+        engine.notices.once(("hidden", request.endpoint), _HIDDEN, request.endpoint)
+        return True
+    if not (_says_more(request) or _says_who(request, pages)):
         return False
     known = engine.views.get(wrapper)
     if known is None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import CO_VARKEYWORDS
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from flask import Flask, Request, globals  # noqa: A004  # flask's
+from flask.views import MethodView
 
 PLAN = "__redis_kit_plan__"
 """Where a decorated function has its plan: what it lets a request's batch look up ahead."""
@@ -26,11 +30,13 @@ class View(NamedTuple):
     ``function``  the view function this was found for.
     ``wrappers``  it, and all it wraps, outermost first.
     ``plans``     those that decorators have left on it, each once.
+    ``hidden``    what may stand beneath the innermost of them, which has no ``functools.wraps``.
     """
 
     function: Callable[..., Any] | None
     wrappers: tuple[Callable[..., Any], ...] = ()
     plans: tuple[Callable[[Any], object], ...] = ()
+    hidden: tuple[object, ...] = ()
 
 
 _NONE = View(None)
@@ -98,7 +104,8 @@ def _walked(app: Flask, endpoint: str, method: str) -> View:
         plan = getattr(wrapper, PLAN, None)
         if plan is not None and plan not in plans:
             plans.append(plan)
-    return View(app.view_functions.get(endpoint), wrappers, tuple(plans))
+    hidden = _hidden_beneath(wrappers[-1]) if wrappers else ()
+    return View(app.view_functions.get(endpoint), wrappers, tuple(plans), hidden)
 
 
 def wrappers_of(app: Flask, endpoint: str, method: str) -> Iterator[Callable[..., Any]]:
@@ -110,10 +117,41 @@ def wrappers_of(app: Flask, endpoint: str, method: str) -> Iterator[Callable[...
         # a class with `decorators` says so on the outermost of them only
         view_class = getattr(view, "view_class", view_class)
         following = getattr(view, "__wrapped__", None)
+        if following is None and isinstance(view, partial):
+            following = view.func
         if following is None and view_class is not None:
-            name = method.lower()
-            following = getattr(view_class, name, None)
-            if following is None and name == "head":
-                following = getattr(view_class, "get", None)
+            following = method_of(view_class, method)
             view_class = None
         view = following
+
+
+def method_of(view_class: Any, method: str) -> Any:
+    """What of a view class answers to an HTTP method: its own method, or ``dispatch_request``."""
+    name = method.lower()
+    found = getattr(view_class, name, None)
+    if found is None and name == "head":
+        found = getattr(view_class, "get", None)
+    if found is None and not issubclass(view_class, MethodView):
+        found = getattr(view_class, "dispatch_request", None)
+    return found
+
+
+def _hidden_beneath(wrapper: object) -> tuple[object, ...]:
+    """What decorators without ``functools.wraps`` may pass calls on to.
+
+    All that a function with ``**kwargs`` refers to from its definition, and so on: perhaps more.
+    """
+    found = _passed_to(wrapper)
+    for each in found:  # grows meanwhile
+        found += [more for more in _passed_to(each) if not any(more is one for one in found)]
+    return tuple(found)
+
+
+def _passed_to(function: object) -> list[object]:
+    if not isinstance(function, FunctionType) or not function.__code__.co_flags & CO_VARKEYWORDS:
+        return []
+    inside: list[object] = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it is empty yet
+            inside.append(cell.cell_contents)
+    return [each for each in inside if callable(each)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import flask_login
 import pytest
 from flask import Flask, Response, g, render_template, render_template_string, request, session
+from flask.testing import FlaskClient
+from flask.views import View
 from jinja2 import DictLoader
 
 from flask_redis_kit import RedisKit, cache_result
@@ -153,6 +156,78 @@ def test_a_view_called_by_another_one_does_not_take_a_query_for_its_own(app: Fla
         assert client.get(f"/?q={who}").text == f"found {who} None"
         assert client.post("/", data={"q": who}).text == f"found None {who}"
     assert client.get("/").text == "found None None"
+
+
+def answer_of_request(**arguments: str) -> str:
+    asked = request.args.get("q"), request.headers.get("X-User"), request.host
+    return f"{arguments} {asked}"
+
+
+def get_in_all_ways(client: FlaskClient, url: str) -> None:
+    """Each request gets its own answer, first and later."""
+    for _ in range(2):
+        for query, host in itertools.product(("", "?q=a"), ("one", "two")):
+            told = client.get(url + query, base_url=f"http://{host}").text
+            assert told.endswith(str((query[3:] or None, None, host)))
+
+
+def test_a_view_that_a_decorator_hides_is_refused_with_one_warning(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without functools.wraps nothing says that the call is the request's: no URL, no header."""
+
+    def plain(function: Any) -> Any:
+        return lambda *args, **kwargs: function(*args, **kwargs)
+
+    view = cache_result()(answer_of_request)
+    app.add_url_rule("/<name>", "once", plain(view))
+    app.add_url_rule("/twice/<name>", "twice", plain(plain(view)))
+    app.add_url_rule("/above/<name>", "above", functools.wraps(view)(plain(plain(view))))
+    client = app.test_client()
+    with caplog.at_level(logging.WARNING):
+        for url in ("/x", "/twice/x"):
+            get_in_all_ways(client, url)
+    assert len(caplog.messages) == 2
+    assert all("has no functools.wraps" in message for message in caplog.messages)
+    get_in_all_ways(client, "/above/x")
+    client.get("/above/x")
+    assert was_hit(client.get("/above/x"))
+
+
+def test_what_a_view_of_a_factory_calls_is_not_taken_for_it(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Page(lambda: "x")
+    helper = cache_result("helper")(page.view)
+    app.add_url_rule("/", "page", lambda: f"page of {helper()}")
+    for _ in range(2):
+        assert app.test_client().get("/?q=1").text == "page of x"
+    assert page.calls == 1
+    assert not caplog.messages
+
+
+def test_a_partial_as_a_view(app: Flask) -> None:
+    view = functools.partial(cache_result()(answer_of_request), kind="a")
+    app.add_url_rule("/<name>", "page", view)
+    client = app.test_client()
+    get_in_all_ways(client, "/x")
+    client.get("/x")
+    assert was_hit(client.get("/x"))
+
+
+def test_the_one_method_of_a_view_class(kit: RedisKit, app: Flask) -> None:
+    class Shown(View):
+        @cache_result()
+        def dispatch_request(self, name: str) -> str:  # type: ignore[override]  # as Flask allows
+            return answer_of_request(name=name)
+
+    app.add_url_rule("/<name>", view_func=Shown.as_view("shown"))
+    client = app.test_client()
+    get_in_all_ways(client, "/x")
+    client.get("/x")
+    assert was_hit(client.get("/x"))
+    kit.cache.invalidate_endpoint("shown", name="x")
+    assert not was_hit(client.get("/x"))
 
 
 @pytest.mark.parametrize(
