@@ -39,6 +39,24 @@ def tag_of_request(endpoint: str, arguments: Mapping[str, Any]) -> bytes:
     return member("a", _arguments.digest({"endpoint": endpoint, **arguments}, endpoint).text)
 
 
+Facts = tuple[object, ...]
+
+
+def facts_of(request: Request, arguments: Mapping[str, Any]) -> Facts:
+    """All that the page of a plan is made of: if it is the same, so is the page."""
+    return (
+        request.method,
+        request.scheme,
+        request.root_path,
+        request.path,
+        request.query_string,
+        request.url_rule,
+        dict(request.view_args or {}),
+        dict(arguments),
+        request.environ.copy(),
+    )
+
+
 class Pages:
     """How the responses of one decorated view are keyed and tagged. No state of an application."""
 

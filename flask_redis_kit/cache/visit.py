@@ -17,7 +17,7 @@ from flask_redis_kit.cache.entry import Look
 from flask_redis_kit.cache.flight import Call, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.memory import notes_of
-from flask_redis_kit.cache.pages import Arguments, Pages
+from flask_redis_kit.cache.pages import Arguments, Facts, Pages, facts_of
 from flask_redis_kit.cache.representation import Representation
 from flask_redis_kit.cache.running import Running, tag
 from flask_redis_kit.cache.serializer import decoder
@@ -41,13 +41,14 @@ from flask_redis_kit.core.views import method_of
 class Visit:
     """One request at a cached route. Made for a plan, or at the view's place.
 
-    ``page``  what its plan lets the batch look up.
+    ``page``  what its plan lets the batch look up, and ``facts`` all that it was made of.
     """
 
     __slots__ = (
         "answer",
         "batch",
         "engine",
+        "facts",
         "given",
         "notes",
         "page",
@@ -71,6 +72,7 @@ class Visit:
         self.request = request
         self.notes = notes_of(batch)
         self.page: Call | None = None
+        self.facts: Facts | None = None
         instance = (None,) if self._is_method() else ()
         self.given = Arguments(instance, (), request.view_args or {})
 
@@ -83,7 +85,7 @@ class Visit:
             return
         page = pages.page(self.request, self.given)
         if isinstance(page, Call):
-            self.page = page
+            self.page, self.facts = page, facts_of(self.request, self.given.kwargs)
             planned[self.wrapper] = self
             reading = self.engine.flights.reading(page)
             self.batch.plan(self.wrapper, self.engine.context.wire, reading)
@@ -133,10 +135,13 @@ class Visit:
         barred = self._barred()
         if barred is not None:
             return barred, None
-        asked = self._asked()
         # hooks and decorators may have changed what is asked for since the READ was sent
-        if page is None or pending is None or not _is_same(page, asked):
-            return asked, None
+        if page is None or pending is None:
+            return self._asked(), None
+        if len(args) != at or self.facts != facts_of(self.request, kwargs):
+            asked = self._asked()
+            if not _is_same(page, asked):
+                return asked, None
         return page, pending.result
 
     def _barred(self) -> Refusal | None:
