@@ -9,6 +9,7 @@ from flask_redis_kit.core.feature import Context
 from flask_redis_kit.core.request import RequestBatch, batch_of, open_batch
 from flask_redis_kit.core.views import current_request
 from flask_redis_kit.ratelimit.answer import refusal_of
+from flask_redis_kit.ratelimit.claiming import Claiming
 from flask_redis_kit.ratelimit.client_address import (
     Proxies,
     Trusted,
@@ -20,8 +21,7 @@ from flask_redis_kit.ratelimit.client_address import (
 )
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.declaration import rule_of
-from flask_redis_kit.ratelimit.exemptions import EXEMPT
-from flask_redis_kit.ratelimit.identity import RateLimitKeyError, hashed, hashed_address
+from flask_redis_kit.ratelimit.identity import RateLimitKeyError
 from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger, standings_of
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim
@@ -64,6 +64,7 @@ class Gate:
         self.enabled = config.enabled
         self.limiter = Limiter(context)
         self.locates = tuple(locates)
+        self.claiming = Claiming(self.limiter.claim, self.client)
         self.proxies: Proxies = parsed_proxies(config.trusted_proxies)
         self._networks = Networks(config.exempt)
         self._exempts = bool(self._networks)
@@ -184,14 +185,20 @@ class Gate:
             return self.decide([Ask(rule, rule.scope(guard.name)) for rule in rules], None)
         batch = open_batch(request, context.kit_name, context.app)
         ledger = ledger_of(batch)
-        asks = self.route(request).asks.get(guard.wrapper)
+        route = self.route(request)
+        asks = route.asks.get(guard.wrapper)
         if asks is None or not batch.enter(guard.wrapper):  # no view, or not its outermost call
             name, method = guard.name, request.method
             own = [Ask(rule, rule.scope(name)) for rule in rules if rule.holds_for(method)]
             return self.decide(own, ledger, settled=True)
-        if ledger.outside:
-            asks += ledger.take_outside()
-        self.decide(asks, ledger)
+        if route.outside:
+            self.decide((*asks, *ledger.take_outside()), ledger)
+            return None
+        ledger.entered = True  # nothing is asked from outside
+        if asks and not (self._exempts and self._is_exempt(ledger)):
+            claims, of = self.claiming.repeated(route, guard.wrapper, asks)
+            if claims:
+                self.ask(claims, of, ledger)
         return None
 
     # whether
@@ -206,7 +213,7 @@ class Gate:
         """
         if self._exempts and self._is_exempt(ledger):
             return None
-        claims, rules = self._claims(asks)
+        claims, rules = self.claiming.claims(asks)
         if not claims:
             return None
         return self.ask(claims, rules, ledger, settled=settled)
@@ -233,37 +240,6 @@ class Gate:
             standings = standings_of([decision]) if ledger is None else ledger.standings()
             raise refusal_of(decision, rules, standings) from decision.failure
         return entry
-
-    def _claims(self, asks: Iterable[Ask]) -> tuple[list[Claim], dict[str, Rule]]:
-        tags: dict[int, str | None] = {}  # each key_func is asked once
-        claims: list[Claim] = []
-        rules: dict[str, Rule] = {}
-        for rule, scope in asks:
-            if (rule.when is not None or rule.exempt_when is not None) and rule.skipped():
-                continue
-            who = id(rule.key_func)  # it need not be hashable
-            if who not in tags:
-                tags[who] = self.tag(rule, scope)
-            tag = tags[who]
-            if tag is None:
-                continue
-            limits = rule.limits if rule.find is None else rule.limits_now()
-            cost = rule.cost_now(limits) if limits else 0
-            for limit in limits:
-                claim = self.limiter.claim(limit, tag, scope, cost)
-                claims.append(claim)
-                if claim.key not in rules:
-                    rules[claim.key] = rule
-        return claims, rules
-
-    def tag(self, rule: Rule, scope: str) -> str | None:
-        """The hashed identity that a rule counts for now; None if it is exempt."""
-        if rule.key_func is None:
-            return hashed_address(self.client())
-        identity = rule.key_func()
-        if identity is EXEMPT:
-            return None
-        return hashed(identity, source=f"key_func {rule.source} of the rate limit on {scope!r}")
 
     # after
 

@@ -89,7 +89,7 @@ def _claims(
     gate: Gate, holding: Holding, key: Identity | None, limit: Spec | None
 ) -> Iterator[Claim]:
     rule = holding.rule
-    tag = gate.tag(rule, holding.scope) if key is None else _tag(gate, rule, key)
+    tag = gate.claiming.tag(rule, holding.scope) if key is None else _tag(gate, rule, key)
     if tag is None:
         return
     for each in _limits(rule, limit):

@@ -13,6 +13,7 @@ from flask_redis_kit.core.views import wrappers_of
 from flask_redis_kit.ratelimit.exemptions import is_exempt
 from flask_redis_kit.ratelimit.guard import Guard, guard_of, placed_outside
 from flask_redis_kit.ratelimit.ledger import Ask
+from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.rule import Rule
 
 _DECLARED = "__redis_kit_declared__"
@@ -28,6 +29,10 @@ class RateLimitMisplaced(RedisKitError, RuntimeError):
     """A ``@rate_limit`` that could never limit anything; the message says where it belongs."""
 
 
+Claims = tuple[tuple[Claim, ...], Mapping[str, Rule]]
+"""What is asked of the server, and the rule of each key."""
+
+
 class Route(NamedTuple):
     """What holds for one endpoint and method.
 
@@ -35,6 +40,8 @@ class Route(NamedTuple):
     ``guards``   the guards on it, outermost first, with the endpoint as they name it.
     ``outside``  the limits from outside: of blueprints, of the application, defaults.
     ``asks``     what each wrapper's guard asks for, at the outermost call of the view.
+    ``constant`` the wrappers that ask the same each time, for one identity.
+    ``claimed``  what that came to lately, by wrapper and identity.
     ``direct``   nothing stands between the outermost guard and the outside, so it asks for all.
     """
 
@@ -42,6 +49,8 @@ class Route(NamedTuple):
     guards: tuple[tuple[Guard, str], ...]
     outside: tuple[Ask, ...]
     asks: Mapping[Callable[..., Any], tuple[Ask, ...]]
+    constant: frozenset[Callable[..., Any]]
+    claimed: dict[tuple[Callable[..., Any], str], Claims]
     direct: bool
 
 
@@ -90,7 +99,12 @@ def route_of(
         for guard, name in own
     }
     direct = bool(own) and _is_direct(view, own[0][0].wrapper)
-    return Route(view, tuple(own), outside, asks, direct)
+    constant = frozenset(wrapper for wrapper, each in asks.items() if _is_constant(each))
+    return Route(view, tuple(own), outside, asks, constant, {}, direct)
+
+
+def _is_constant(asks: Sequence[Ask]) -> bool:
+    return all(rule.is_constant and rule.key_func is asks[0].rule.key_func for rule, _ in asks)
 
 
 def _spelled(

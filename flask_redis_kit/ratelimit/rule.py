@@ -70,6 +70,12 @@ class Rule:
         """Its ``key_func``, as errors name it."""
         return "client_ip" if self.key_func is None else spoken(self.key_func)
 
+    @property
+    def is_constant(self) -> bool:
+        """It asks the same in each request: only its ``key_func`` is a function of the user's."""
+        conditional = self.when is not None or self.exempt_when is not None
+        return self.find is None and isinstance(self.cost, int) and not conditional
+
     def holds_for(self, method: str | None) -> bool:
         """Whether it is about requests with this method; None: there is no request."""
         return self.methods is None or method is None or method in self.methods
