@@ -61,8 +61,7 @@ class Census:
         self._store = store
         config = context.config
         self._legacy = LegacyStore(config.key_prefix, config.serialization_format)
-        lifetime = context.app.permanent_session_lifetime.total_seconds()
-        self._least = config.idle_timeout or lifetime
+        self._least = config.idle_of(context.app.permanent_session_lifetime)
 
     def count(self) -> Count:
         """Count the living ones. A round trip for each thousand keys and each 200 sessions."""

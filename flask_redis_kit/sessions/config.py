@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
 from flask_redis_kit.core.config import FeatureConfig
@@ -108,6 +109,13 @@ class SessionsConfig(FeatureConfig):
                 f"a session ends after SESSION_ABSOLUTE_TIMEOUT={self.absolute_timeout!r} anyway: "
                 "give less than that",
             )
+
+    def idle_of(self, permanent: timedelta) -> float:
+        """How long a session lives without being used, in seconds.
+
+        ``permanent``  the application's ``PERMANENT_SESSION_LIFETIME``.
+        """
+        return self.idle_timeout or permanent.total_seconds()
 
     @property
     def starts_permanent(self) -> bool:

@@ -108,11 +108,20 @@ class Devices:
             roll = self._send([index.remove(name, fresh), reading])[1].result()
         return ended
 
-    def thin(self, user: str, most: int, others: Mapping[str, bool]) -> None:
+    def thin(self, user: str, most: int | None, others: Mapping[str, bool]) -> None:
         """End what a user has beyond ``most`` sessions, those unused for longest.
 
-        ``others``  what was entered before the session that is one too many.
+        ``others``  what was entered before the session that is one too many; empty: none is.
+        A failure is logged: the new session is stored already.
         """
+        if not others or most is None:
+            return
+        try:
+            self._thin(user, most, others)
+        except FAILURES as error:
+            log.warning("a user has more than %d sessions for now: %s", most, error)
+
+    def _thin(self, user: str, most: int, others: Mapping[str, bool]) -> None:
         living, coming = self._look(user, others)
         by_use = sorted(living, key=lambda handle: living[handle].number(SEEN) or 0.0)
         by_use += coming

@@ -73,9 +73,9 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             for warning in _elsewhere(context):
                 log.warning("%s", warning)
             legacy = LegacyStore(config.key_prefix, config.serialization_format)
-            lifetime = context.app.permanent_session_lifetime.total_seconds()
-            store.predecessor = Moving(store, legacy, config.idle_timeout or lifetime)
-            store.moved_grace = max(store.grace, whole(lifetime))
+            lifetime = context.app.permanent_session_lifetime
+            store.predecessor = Moving(store, legacy, config.idle_of(lifetime))
+            store.moved_grace = max(store.grace, whole(lifetime.total_seconds()))
         return store
 
     def install(self, app: Flask) -> None:
@@ -149,8 +149,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
 
     def _devices(self) -> Devices:
         context = self.context()
-        lifetime = context.app.permanent_session_lifetime.total_seconds()
-        least = context.config.idle_timeout or lifetime
+        least = context.config.idle_of(context.app.permanent_session_lifetime)
         return Devices(self.engine(), context.send_many, least)
 
     def _cookie_errors(self, context: Context[SessionsConfig]) -> Iterable[tuple[str, str]]:

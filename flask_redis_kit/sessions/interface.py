@@ -82,7 +82,7 @@ class RedisSessionInterface(SessionInterface):
                 store.rejected(None, "malformed")
 
         def lifetime() -> float:
-            return config.idle_timeout or app.permanent_session_lifetime.total_seconds()
+            return config.idle_of(app.permanent_session_lifetime)
 
         def device() -> Device:
             return Device(request.headers.get("User-Agent", ""), request.remote_addr or "")

@@ -8,7 +8,7 @@ Cluster it goes in a trip of its own; on one server the order of the pipeline is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
@@ -195,7 +195,9 @@ class Steps:
             if not created:
                 return self.interrupted(session, "ended")
             contents.became(sid, Loaded({}, incarnation, span.idle, False, own), changes)
-            self._thin(span, others)
+            if span.user is not None:
+                devices = Devices(store, self._call_many, span.least)
+                devices.thin(span.user, store.config.max_per_user, others)
             return Cookie.SET
 
         return verdict
@@ -221,15 +223,6 @@ class Steps:
             outcome = self._call(enrol)
             return lambda: outcome
         return self._defer(enrol)
-
-    def _thin(self, span: Span, others: Mapping[str, bool]) -> None:
-        most = self._store.config.max_per_user
-        if not others or most is None or span.user is None:
-            return
-        try:
-            Devices(self._store, self._call_many, span.least).thin(span.user, most, others)
-        except FAILURES as error:
-            log.warning("a user has more than %d sessions for now: %s", most, error)
 
     def _undo(self, sid: str) -> None:
         session = digest_of(sid)

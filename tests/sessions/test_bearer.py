@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,6 +121,94 @@ def test_a_browser_with_the_id_as_a_cookie_is_the_same_user(
     with shop.app.app_context():
         sid = manager.create_session(7)
     assert shop.visitor(sid).get("/get/user_id").text == "7"
+
+
+@pytest.mark.parametrize("user", [None, ""])
+def test_who_is_logged_in_as_nobody_does_not_pass(
+    shop: Shop, manager: RedisSessionManager, user: str | None
+) -> None:
+    sid = shop.session_of(user_id=user, theme="dark")
+    assert ask(shop.visitor(), sid).status_code == (401 if user is None else 200)
+    with shop.app.app_context(), pytest.raises(ValueError, match="give the user"):
+        manager.create_session(None)
+
+
+def test_a_session_that_is_used_stays_in_its_users_list(
+    shop: Shop, manager: RedisSessionManager, redis_client: redis.Redis
+) -> None:
+    with shop.app.app_context():
+        sid = manager.create_session(7)
+        (index,) = redis_client.scan_iter("frk:*:session:u:*")
+        redis_client.hset(shop.key(sid), "\0s", int(time.time()) - 80_000)  # when it was last used
+        redis_client.zadd(index, {digest_of(sid): time.time() + 6400})
+        assert manager.get_session(sid) is not None
+        assert (redis_client.zscore(index, digest_of(sid)) or 0) > time.time() + 86400
+        (info,) = shop.kit.sessions.list(7)
+        assert info.idle < 60
+
+
+def test_a_browsers_session_keeps_its_own_life(
+    shop: Shop, manager: RedisSessionManager, redis_client: redis.Redis
+) -> None:
+    sid = shop.session_of(user_id="7")
+    assert ask(shop.visitor(), sid).status_code == 200
+    assert redis_client.ttl(shop.key(sid)) > 30 * 86400
+    visitor = shop.session_of(theme="dark")
+    assert ask(shop.visitor(), visitor).status_code == 401
+    assert redis_client.ttl(shop.key(visitor)) > 30 * 86400
+
+
+def test_a_field_that_can_not_be_read_is_absent(
+    shop: Shop, manager: RedisSessionManager, redis_client: redis.Redis
+) -> None:
+    with shop.app.app_context():
+        sid = manager.create_session(7, {"device": "phone"})
+        redis_client.hset(shop.key(sid), "metadata", b"\xff\xff")
+        found = manager.get_session(sid)
+        assert found is not None
+        assert found["metadata"] == {}
+        redis_client.hset(shop.key(sid), "user_id", b"\xff\xff")
+        assert manager.get_session(sid) is None
+
+
+def test_no_id_is_no_session(shop: Shop, manager: RedisSessionManager) -> None:
+    with shop.app.app_context():
+        assert manager.get_session(None) is None
+        assert manager.destroy_session(None) is False
+
+
+@pytest.mark.parametrize("user", ["\ud800", "a\0b", 5000 * "x", "größe", 0, False, ""])
+def test_any_user_can_log_in_and_out(
+    shop: Shop, manager: RedisSessionManager, user: object
+) -> None:
+    with shop.app.app_context():
+        sid = manager.create_session(user)
+        found = manager.get_session(sid)
+        assert found is not None
+        assert found["user_id"] == user
+        assert len(shop.kit.sessions.list(user)) == 1
+        assert manager.destroy_all_user_sessions(user) == 1
+
+
+def test_a_user_has_no_more_sessions_than_he_may(make_shop: MakeShop, redis_url: str) -> None:
+    shop = make_shop(redis_url, SESSION_MAX_PER_USER=2)
+    manager = RedisSessionManager(shop.kit, ttl=timedelta(hours=1))
+    shop.visitor().get("/login/7")
+    with shop.app.app_context():
+        ids = [manager.create_session(7) for _ in range(3)]
+        assert len(shop.kit.sessions.list(7)) == 2
+        assert manager.get_session(ids[-1]) is not None
+
+
+def test_an_absolute_end_holds_here_too(
+    make_shop: MakeShop, redis_url: str, redis_client: redis.Redis
+) -> None:
+    shop = make_shop(redis_url, SESSION_ABSOLUTE_TIMEOUT=500)
+    manager = RedisSessionManager(shop.kit)
+    with shop.app.app_context():
+        sid = manager.create_session(7)
+        manager.get_session(sid)
+        assert 0 < redis_client.ttl(shop.key(sid)) <= 500
 
 
 @pytest.mark.standalone("counts round trips")
