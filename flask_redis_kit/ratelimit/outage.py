@@ -41,6 +41,9 @@ class Fate:
     standings: Mapping[str, Standing] = field(default_factory=dict)
 
 
+_UNTROUBLED = Fate()
+
+
 class Outage:
     """The failure policies of one application's limits. Thread-safe."""
 
@@ -58,7 +61,7 @@ class Outage:
     def decide(self, failed: Mapping[Claim, Exception], token: str) -> Fate:
         """What becomes of a request whose limits ``failed`` could not be asked; counts locally."""
         if not failed:
-            return Fate()
+            return _UNTROUBLED
         failure = next(iter(failed.values()))
         policies = {claim: self.policy(claim) for claim in failed}
         chosen = set(policies.values())

@@ -51,6 +51,17 @@ def test_what_one_limit_refuses_none_of_the_others_counts(
     assert {key: redis_client.dump(key) for key in redis_client.scan_iter()} == before
 
 
+def test_each_of_two_limits_counts_for_whom_its_own_key_func_says(limited: Limited) -> None:
+    @limited.app.get("/")
+    @rate_limit(limit=9, window=60, key_func=lambda: "everybody")
+    @rate_limit(limit=1, window=60, key_func=lambda: request.headers["X-User"])
+    def home() -> str:
+        return "ok"
+
+    seen = [limited.client.get("/", headers={"X-User": u}).status_code for u in "abac"]
+    assert seen == [200, 200, 429, 200]
+
+
 def test_two_limits_of_the_same_window_never_share_a_log(limited: Limited) -> None:
     """A user and an organisation with the same number, say."""
 
