@@ -78,7 +78,7 @@ class Cached(Generic[P, R]):
         In all variants (``vary=``). One round trip. Raises ``InvalidationError`` if the server
         can't be reached.
         """
-        self._locate().invalidate_call(self._recipe.base(args, kwargs), self._recipe.about)
+        self._locate().invalidation.call(self._recipe.base(args, kwargs), self._recipe.about)
 
     def invalidate_all(self, *, soft: bool = False) -> None:
         """Invalidate all results of the function, and all responses of the route.

@@ -12,9 +12,9 @@ from typing import Literal
 
 from flask_redis_kit.cache import log
 from flask_redis_kit.cache.envelope import Epoch, pack_header
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import Payload
 from flask_redis_kit.cache.shards import FEATURE, Place
+from flask_redis_kit.cache.ttl import Lifetime
 from flask_redis_kit.core.exchange import Command, Exchange, Reply
 from flask_redis_kit.core.script import Arg, Script
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import Payload
 from flask_redis_kit.cache.running import Running, tag
+from flask_redis_kit.cache.ttl import Lifetime
 
 log = logging.getLogger("flask_redis_kit.cache")
 

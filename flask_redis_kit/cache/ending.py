@@ -97,7 +97,7 @@ class Ending:
             response.vary.add(title)
         if pages.variants.personal:
             response.headers.setdefault("Cache-Control", PERSONAL)
-        payload = engine.encoded(
+        payload = engine.packing.packed(
             representation.taken(response),
             f"Route {self._request.endpoint!r}",
             pages.options.codec,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -11,13 +10,10 @@ from flask_redis_kit.cache.claims import Claims
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.finding import Finder
 from flask_redis_kit.cache.flight import Flights
-from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.misses import MissMemory
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.packing import Packing
-from flask_redis_kit.cache.payload import Payload
-from flask_redis_kit.cache.serializer import Serializer
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.ttl import milliseconds
@@ -38,11 +34,9 @@ class CacheEngine:
         """By cached function: whether it is a view of the application."""
         self.permitted: WeakSet[Any] = WeakSet()
         """Cached views that have said of a response that everyone may have it."""
-        self.telling: WeakSet[Any] = WeakSet()
-        """Cached views whose ``vary=`` was seen to tell users apart."""
         self.flights = Flights(context.config, self.shards, self.notices, partial(report, self))
         self.invalidation = Invalidation(context, self.shards, self.notices)
-        self._packing = Packing(context, self.notices)
+        self.packing = Packing(context, self.notices)
         misses = MissMemory()
         self.finder = Finder(context, self.shards, self.flights, self.notices, misses, self)
         self.values = Values(
@@ -51,7 +45,7 @@ class CacheEngine:
             self.flights,
             self.invalidation,
             self.notices,
-            self._packing,
+            self.packing,
             misses,
             self,
         )
@@ -65,23 +59,3 @@ class CacheEngine:
     def ttl_ms(self, ttl_ms: int | None) -> int:
         """The given time to live, or the application's default."""
         return self._default_ttl_ms if ttl_ms is None else ttl_ms
-
-    def invalidate_call(self, digest: Digest, about: str) -> None:
-        """Invalidate the value of one call, and of the routes that were this call."""
-        self.invalidation.call(digest, about)
-
-    def encoded(
-        self,
-        value: object,
-        about: str,
-        codec: Serializer | None = None,
-        flags: int = 0,
-        *,
-        subject: str | None = None,
-        tags: Sequence[bytes] = (),
-    ) -> Payload | None:
-        """The payload of a value; None, warned of once and counted, if it can't be stored.
-
-        ``about`` names the function in the warning; it is counted under ``subject``.
-        """
-        return self._packing.packed(value, about, codec, flags, subject=subject, tags=tags)

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import KNOWN
+from flask_redis_kit.cache.ttl import Lifetime
 
 MAGIC = b"FC"
 VERSION = 1

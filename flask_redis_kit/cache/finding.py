@@ -9,7 +9,7 @@ from flask_redis_kit.cache import changes, log
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.envelope import Epoch
 from flask_redis_kit.cache.flight import Call, Decode, Flights, Hit
-from flask_redis_kit.cache.flow import Flow, run, without_compute
+from flask_redis_kit.cache.flow import Flow, run, run_together, without_compute
 from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.misses import NEVER, MissMemory
 from flask_redis_kit.cache.notices import Notices
@@ -19,7 +19,6 @@ from flask_redis_kit.cache.serializer import Serializer, checked_codec, decoder
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import BY_HAND, report
 from flask_redis_kit.cache.tags import member
-from flask_redis_kit.cache.together import run_together
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context
 

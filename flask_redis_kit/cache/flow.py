@@ -6,15 +6,16 @@ called. It gets the result, or the exception, at its ``yield``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
 from flask_redis_kit.cache.bell import Bell
-from flask_redis_kit.core.exchange import Exchange
+from flask_redis_kit.core.exchange import Exchange, Outcome
 
 T = TypeVar("T")
 Send: TypeAlias = Callable[[Exchange[Any]], Any]
+SendMany: TypeAlias = Callable[[Sequence[Exchange[Any]]], list[Outcome[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,42 @@ async def run_async(flow: Flow[T], send: Send, compute: Callable[[], Awaitable[A
     except StopIteration as stop:
         value: T = stop.value
         return value
+
+
+def run_together(flows: Sequence[Flow[T]], send_many: SendMany) -> list[Outcome[T]]:
+    """Run flows that only send. As many round trips as the longest of them needs.
+
+    On Cluster a trip is one of waiting, to all nodes at once. What a flow raises is its own.
+    """
+    results: dict[int, Outcome[T]] = {}
+    waiting: dict[int, Exchange[Any]] = {}
+
+    def resume(n: int, step: Callable[[], Any]) -> None:
+        try:
+            waiting[n] = step()
+        except StopIteration as stop:
+            results[n] = Outcome(stop.value)
+        except Exception as error:  # noqa: BLE001  # this flow's, not its neighbours'
+            results[n] = Outcome(error=error)
+
+    for n, flow in enumerate(flows):
+        resume(n, flow.__next__)
+    while waiting:
+        sent, waiting = waiting, {}
+        for n, outcome in zip(sent, send_many(list(sent.values())), strict=True):
+            if outcome.error is not None:
+                resume(n, _throwing(flows[n], outcome.error))
+            else:
+                resume(n, _sending(flows[n], outcome.result()))
+    return [results[n] for n in range(len(flows))]
+
+
+def _sending(flow: Flow[Any], value: object) -> Callable[[], Any]:
+    return lambda: flow.send(value)
+
+
+def _throwing(flow: Flow[Any], error: Exception) -> Callable[[], Any]:
+    return lambda: flow.throw(error)
 
 
 def computed() -> Flow[Any]:

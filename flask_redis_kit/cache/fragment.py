@@ -271,4 +271,4 @@ class _Fragment:
             self._engine.notices.once(("session", about), _SESSION, about)
             report(self._engine, subject, "refused", "session")
             return None
-        return self._engine.encoded(text, about, subject=subject, tags=tags)
+        return self._engine.packing.packed(text, about, subject=subject, tags=tags)

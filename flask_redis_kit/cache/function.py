@@ -10,7 +10,6 @@ from flask_redis_kit.cache import raised
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call, Decode, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.payload import RAISED
 from flask_redis_kit.cache.reading import Look
 from flask_redis_kit.cache.recipe import Recipe, Told
@@ -18,6 +17,7 @@ from flask_redis_kit.cache.running import Running, tag
 from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.terms import terms as terms_of
+from flask_redis_kit.cache.ttl import Lifetime
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.session_watch import SessionWatch
 
@@ -149,7 +149,7 @@ def _close(engine: CacheEngine, recipe: Recipe, result: _Result) -> Flow[None]:
         report(engine, recipe.subject, "refused", terms)
     else:
         flags, stored = (RAISED, raised.facts(result.value)) if result.raised else (0, result.value)
-        payload = engine.encoded(
+        payload = engine.packing.packed(
             stored, recipe.about, recipe.options.codec, flags, subject=recipe.subject
         )
     lifetime = _NO_TIME if isinstance(terms, str) else terms

@@ -16,13 +16,13 @@ from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.entry import Committed
 from flask_redis_kit.cache.envelope import Epoch, pack_header
 from flask_redis_kit.cache.flow import Flow
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.gathering import Gatherings
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.payload import Payload
 from flask_redis_kit.cache.reading import Readings
 from flask_redis_kit.cache.shards import Place, Shards
 from flask_redis_kit.cache.signals import Outcome, Reason
+from flask_redis_kit.cache.ttl import Lifetime
 from flask_redis_kit.cache.verdict import Call, Hit
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES

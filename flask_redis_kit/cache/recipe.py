@@ -12,13 +12,12 @@ from flask_redis_kit.cache.binding import Binding
 from flask_redis_kit.cache.claims import is_ambiguous
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Digest, Namer
 from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.recent import RecentCalls
 from flask_redis_kit.cache.tags import TagTemplates, member
 from flask_redis_kit.cache.telling import tells_users_apart
-from flask_redis_kit.cache.ttl import milliseconds
+from flask_redis_kit.cache.ttl import Lifetime, milliseconds
 from flask_redis_kit.cache.variants import Variants
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.session_watch import SessionWatch, current_session

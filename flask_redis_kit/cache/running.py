@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from types import TracebackType
 
-from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.ttl import Lifetime
 from flask_redis_kit.cache.verdict import Call
 
 _running: ContextVar[Running | None] = ContextVar("redis_kit_cache_running", default=None)

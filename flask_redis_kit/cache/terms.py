@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from flask_redis_kit.cache.engine import CacheEngine
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.packing import TOO_MANY_TAGS
 from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.running import Running
 from flask_redis_kit.cache.signals import Reason
 from flask_redis_kit.cache.tags import MAX_TAGS
+from flask_redis_kit.cache.ttl import Lifetime
 
 _FAILED = "%s: a result is not cached, because of its @cache_result(…): %r. Said once."
 

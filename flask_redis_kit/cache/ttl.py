@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_redis_kit.core.errors import ConfigError
 
@@ -13,6 +13,22 @@ TtlOf = Callable[[Any], Ttl | None]
 """How long a result lives: made from it; None, or nothing above 0: it is not stored."""
 LONGEST = 100 * 365 * 86400.0
 _SHORTEST = 0.001
+
+
+class Lifetime(NamedTuple):
+    """The time of a value, in ms.
+
+    ``fresh_ms``  served as it is.
+    ``grace_ms``  after that: served while one caller computes the next one, or if that fails.
+    """
+
+    fresh_ms: int
+    grace_ms: int = 0
+
+    @property
+    def total_ms(self) -> int:
+        """How long it is kept."""
+        return self.fresh_ms + self.grace_ms
 
 
 def seconds(given: object, name: str = "ttl", least: float = _SHORTEST) -> float:

@@ -12,7 +12,6 @@ from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.finding import raw_call, several_keys
 from flask_redis_kit.cache.flight import Call, Flights
 from flask_redis_kit.cache.flow import Flow, computed
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.misses import MissMemory
 from flask_redis_kit.cache.notices import Notices
@@ -22,7 +21,7 @@ from flask_redis_kit.cache.serializer import Serializer, checked_codec, decoder,
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.cache.signals import BY_HAND, report
 from flask_redis_kit.cache.tags import checked_tags, member
-from flask_redis_kit.cache.ttl import milliseconds, seconds
+from flask_redis_kit.cache.ttl import Lifetime, milliseconds, seconds
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.failure import FAILURES

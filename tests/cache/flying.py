@@ -11,10 +11,10 @@ from flask_redis_kit import RedisKit
 from flask_redis_kit.cache import log
 from flask_redis_kit.cache.flight import Call, Hit
 from flask_redis_kit.cache.flow import COMPUTE, Flow, run, run_async
-from flask_redis_kit.cache.freshness import Lifetime
 from flask_redis_kit.cache.identity import Namer
 from flask_redis_kit.cache.payload import packed
 from flask_redis_kit.cache.tags import member
+from flask_redis_kit.cache.ttl import Lifetime
 from flask_redis_kit.core.exchange import Exchange, first
 
 LIFETIME = Lifetime(60_000, 60_000)

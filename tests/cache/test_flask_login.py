@@ -179,19 +179,34 @@ def test_public_says_that_vary_is_all_there_is(
     assert not caplog.messages
 
 
-def test_a_page_for_nobody_waits_until_somebody_was_told_apart(
+def test_a_page_for_nobody_with_a_session_is_not_stored(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A visitor has a session, too: a token, a basket."""
+    """A visitor has a session, too: a token, a basket. Whose it is, None doesn't say."""
     app.add_url_rule("/basket", "basket", lambda: session.update(basket=[1]) or "")
     app.add_url_rule(
         "/", "home", cache_result(vary=[lambda: flask_login.current_user.get_id()])(name)
     )
-    visitor, alice = app.test_client(), app.test_client()
+    visitor, alice, stranger = (app.test_client() for _ in range(3))
     visitor.get("/basket")
-    assert not any(was_hit(visitor.get("/")) for _ in range(2))
     alice.get("/login/alice")
-    alice.get("/")
-    assert [was_hit(visitor.get("/")) for _ in range(2)] == [False, True]
+    assert [was_hit(alice.get("/")) for _ in range(2)] == [False, True]
+    assert not any(was_hit(visitor.get("/")) for _ in range(2))
     assert visitor.get("/").text == "Hello None"
+    assert [was_hit(stranger.get("/")) for _ in range(2)] == [False, True]
     assert not caplog.messages
+
+
+def test_what_only_some_users_have_does_not_make_one_of_the_others(app: Flask) -> None:
+    teams = {"alice": "red"}
+    view = cache_result(vary=[lambda: teams.get(flask_login.current_user.get_id())])(name)
+    app.add_url_rule("/", "home", view)
+    alice, bob, carol = (app.test_client() for _ in range(3))
+    for client, user in ((alice, "alice"), (bob, "bob"), (carol, "carol")):
+        client.get(f"/login/{user}")
+        assert client.get("/").text == f"Hello {user}"
+    assert [client.get("/").text for client in (alice, bob, carol)] == [
+        "Hello alice",
+        "Hello bob",
+        "Hello carol",
+    ]

@@ -11,7 +11,7 @@ import redis
 
 from flask_redis_kit import RedisKit
 from flask_redis_kit.cache import signals
-from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.ttl import Lifetime
 from tests.cache.conftest import MakeKit
 from tests.cache.flying import PATIENT, Value, finish
 from tests.harness.proxy import Proxy

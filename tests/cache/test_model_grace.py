@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from flask_redis_kit import RedisKit
-from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.ttl import Lifetime
 from tests.cache.flying import Value, soften
 from tests.harness.servers import Server
 

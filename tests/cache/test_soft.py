@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from flask_redis_kit import RedisKit
-from flask_redis_kit.cache.freshness import Lifetime
+from flask_redis_kit.cache.ttl import Lifetime
 from tests.cache.conftest import MakeKit
 from tests.cache.flying import PATIENT, Value, soften
 from tests.harness.proxy import Proxy
