@@ -44,7 +44,8 @@ UNTOLD = Refusal(
     "users apart. If it does, or if the response is the same for everyone, say public=True as "
     "well; else say who asks, such as vary=[lambda: current_user.get_id()].",
 )
-UNTOLD_YET = Refusal("session")
+NOBODY = Refusal("session")
+"""``vary=`` gives None for a visitor who has a session: one of many, it may be."""
 WRITTEN = Refusal(
     "session",
     "it writes the session, which a page from the cache would not, and may show what only this "

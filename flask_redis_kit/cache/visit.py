@@ -24,9 +24,9 @@ from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import (
     AUTHORIZATION,
+    NOBODY,
     SESSION,
     UNTOLD,
-    UNTOLD_YET,
     Refusal,
     is_permitted,
     needs_permission,
@@ -166,12 +166,8 @@ class Visit:
         sure = asked or self.pages.options.public or "cookie" in variants.names
         if not sure and session_accessed():
             told = tells_users_apart(results, session)
-            if told:
-                self.engine.telling.add(self.wrapper)
-            elif told is None and self.wrapper not in self.engine.telling:
-                return UNTOLD_YET
-            elif told is False:
-                return UNTOLD
+            if not told:
+                return NOBODY if told is None else UNTOLD
         return self.pages.page(self.request, self.given, results)
 
     def _needs_permission(self) -> bool:
