@@ -17,10 +17,11 @@ from flask_redis_kit.sessions.census import Census
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.devices import SessionInfo
 from flask_redis_kit.sessions.ids import is_id
-from flask_redis_kit.sessions.record import NOTHING, Loaded, device_of
+from flask_redis_kit.sessions.record import DEVICE, NOTHING, Loaded, device_of
 from flask_redis_kit.sessions.store import SessionStore
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+_HANDLES = {"ignore_unknown_options": True}  # a handle, or a user, may begin with "-"
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
@@ -60,7 +61,7 @@ def _looking(feature: Sessions) -> list[click.Command]:
                 f"{found.sessions} sessions, {found.logged_in} of them of {found.users} users"
             )
 
-    @click.command("list")
+    @click.command("list", context_settings=_HANDLES)
     @click.argument("user")
     @_as_json
     def list_(user: str, as_json: bool) -> None:
@@ -86,7 +87,7 @@ def _looking(feature: Sessions) -> list[click.Command]:
         else:
             table(rows)
 
-    @click.command("show")
+    @click.command("show", context_settings=_HANDLES)
     @click.argument("handle")
     @click.option("--values", is_flag=True, help="Show what is stored, secrets too.")
     @_as_json
@@ -121,7 +122,7 @@ def _looking(feature: Sessions) -> list[click.Command]:
 
 
 def _ending(feature: Sessions) -> list[click.Command]:
-    @click.command("revoke")
+    @click.command("revoke", context_settings=_HANDLES)
     @click.argument("handles", nargs=-1)
     @click.option("--user", help="End all sessions of this user.")
     @_yes
@@ -163,12 +164,19 @@ def _ending(feature: Sessions) -> list[click.Command]:
 def _tending(feature: Sessions) -> list[click.Command]:
     @click.command("migrate")
     @click.option("--dry-run", is_flag=True, help="Change nothing, only tell what would be done.")
-    def migrate(dry_run: bool) -> None:
+    @_yes
+    def migrate(dry_run: bool, yes: bool) -> None:
         """Make all sessions of Flask-Session the kit's. Nobody is logged out.
 
         Their keys are looked for under SESSION_KEY_PREFIX. May be stopped and begun again.
         """
         config, census = feature.context().config, _census(feature)
+        if not (config.key_prefix or dry_run or yes):
+            click.confirm(
+                "SESSION_KEY_PREFIX is empty, so other programs' keys can't be told from sessions. "
+                "What is taken for one goes away. Is the database Flask-Session's alone?",
+                abort=True,
+            )
         with _told("Run the command again: it goes on where it stopped."):
             ids = census.legacy_ids()
             if not ids:
@@ -224,14 +232,23 @@ def _facts(info: SessionInfo) -> dict[str, Any]:
     return facts
 
 
+def _shown(value: object) -> object:
+    """A value as JSON can show it."""
+    try:
+        json.dumps(value, default=repr)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
+
+
 def _described(store: SessionStore, handle: str, found: Loaded, *, values: bool) -> dict[str, Any]:
-    device = device_of(store.codec, found.own.get(b"\0d"))
+    device = device_of(store.codec, found.own.get(DEVICE))
     keys: dict[str, dict[str, Any]] = {}
     for name, data in sorted(found.fields.items()):
         keys[name] = {"bytes": len(data)}
         if values:
             try:
-                keys[name]["value"] = store.codec.decode(data)
+                keys[name]["value"] = _shown(store.codec.decode(data))
             except CodecError as error:
                 keys[name]["value"] = f"unreadable: {error}"
     return {

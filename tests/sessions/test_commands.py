@@ -201,3 +201,33 @@ def test_a_server_that_is_away_is_a_sentence(
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["show", "revoke"])
+def test_a_handle_may_begin_with_a_dash(shop: Shop, command: str) -> None:
+    for handle in ("-" + 42 * "a", "--" + 41 * "a"):
+        assert f"There is no session {handle}." in run(shop, command, handle).output
+    assert run(shop, "list", "-5").output == "User '-5' has no session.\n"
+
+
+def test_what_a_browser_calls_itself_reaches_no_terminal(shop: Shop) -> None:
+    login(shop, "7", "evil\x1b[2J\x07größe")
+    words = ["redis", "sessions", "list", "7"]
+    shown = shop.app.test_cli_runner().invoke(args=words, color=True).output
+    assert "evil\\x1b[2J\\x07" in shown
+    assert not set("\x1b\x07") & set(shown)
+
+
+def test_values_that_json_has_not_are_shown_all_the_same(shop: Shop) -> None:
+    handle = digest_of(shop.session_of(grid={(1, 2): 3}))
+    shown = json.loads(run(shop, "show", handle, "--values", "--json").output)
+    assert shown["keys"]["grid"]["value"] == "{(1, 2): 3}"
+
+
+def test_with_no_prefix_other_programs_keys_are_safe(made: Made, redis_client: redis.Redis) -> None:
+    shop = made(SESSION_KEY_PREFIX="")
+    task = "celery-task-meta-1d7f0b60-1b0a-4b43-8f5c-5f2d7a3f0c11"
+    redis_client.set(task, b'{"status": "SUCCESS"}')
+    assert run(shop, "migrate", answer="n\n").exit_code == 1
+    assert redis_client.ttl(task) == -1
+    assert "1 moved" in run(shop, "migrate", "--yes").output
