@@ -70,7 +70,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         config = context.config
         store = SessionStore(context.wire, context.keys, context.codec, config, context.counters)
         if config.moves:
-            for warning in _elsewhere(context):
+            for warning in _unsafe_to_move(context):
                 log.warning("%s", warning)
             legacy = LegacyStore(config.key_prefix, config.serialization_format)
             lifetime = context.app.permanent_session_lifetime
@@ -96,7 +96,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             return
         for setting, cure in self._cookie_errors(context):
             yield f"{setting}: browsers drop such a cookie. Cure: {cure}."
-        yield from _elsewhere(context)
+        yield from _unsafe_to_move(context)
         yield from eviction_warnings(
             context.wire,
             "who is logged in can be logged out at any time",
@@ -161,9 +161,15 @@ def _is_ours(context: Context[SessionsConfig]) -> bool:
     return ours is not None and bool(ours(context.kit_name))
 
 
-def _elsewhere(context: Context[SessionsConfig]) -> Iterator[str]:
-    """Flask-Session's sessions that lie on another server would not be found."""
-    theirs = place_of(context.config.redis) if context.config.moves else None
+def _unsafe_to_move(context: Context[SessionsConfig]) -> Iterator[str]:
+    """Flask-Session's sessions that would not be found, or not be told from other keys."""
+    config = context.config
+    if config.moves and not config.key_prefix:
+        yield (
+            "SESSION_KEY_PREFIX is empty: a cookie with the name of another program's key reaches "
+            "that key. Give Flask-Session's sessions a database of their own."
+        )
+    theirs = place_of(config.redis) if config.moves else None
     ours = context.wire.connector.address
     local = ("localhost:", "127.0.0.1:")
     if theirs is None or theirs.replace(*local) == ours.replace(*local):
@@ -205,6 +211,7 @@ def _ours(session: object, what: str) -> RedisSession:
     if not isinstance(session, RedisSession):
         raise TypeError(
             f"{what} needs a session of the kit, not {type(session).__name__}. Did you "
-            "forget app.session_interface = RedisSessionInterface(kit)?"
+            "forget app.session_interface = RedisSessionInterface(kit), or set "
+            "SESSION_BACKEND='flask-session'?"
         )
     return session

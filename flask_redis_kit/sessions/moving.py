@@ -179,7 +179,7 @@ class Moving:
             return found
         if old is None:
             if time.time() < moved.until - self._skew:
-                return self._ended(send, sid)
+                return self._ended(send, sid, found)
             return found
         if _digest(old.stored) != moved.stored:
             return self._merged(send, sid, found, moved, old)
@@ -190,16 +190,23 @@ class Moving:
             self._write(send, sid, found, Changes({MOVED: self._remembered(record)}, []))
         return found
 
-    def _ended(self, send: SendMany, sid: str) -> Loaded:
-        session = digest_of(sid)
-        outcome = send([self._store.destroy(session, DESTROYED + new_incarnation())])[0]
-        if self._store.settled(session, outcome, False):
-            self._store.destroyed(session)
+    def _ended(self, send: SendMany, sid: str, found: Loaded) -> Loaded:
+        session, tombstone = digest_of(sid), DESTROYED + new_incarnation()
+        destroy = self._store.destroy(session, tombstone, incarnation=found.incarnation or b"")
+        outcome = send([destroy])[0]
+        if not self._store.settled(session, outcome, False):
+            return self._stored_now(send, sid)  # a new worker was faster, with a login perhaps
+        self._store.destroyed(session)
         return NOTHING._replace(own={TOMBSTONE: DESTROYED})
+
+    def _stored_now(self, send: SendMany, sid: str) -> Loaded:
+        session = digest_of(sid)
+        outcome: Outcome[Loaded] = send([self._store.load(session)])[0]
+        return self._store.settled(session, outcome, NOTHING)
 
     def _merged(self, send: SendMany, sid: str, found: Loaded, moved: Moved, old: Legacy) -> Loaded:
         """Three ways: what changed between the two states of Flask-Session is applied here."""
-        store, encoded = self._store, self._encoded(sid, old)
+        encoded = self._encoded(sid, old)
         changed = {
             name: data for name, data in encoded.items() if moved.fields.get(name) != _digest(data)
         }
@@ -215,8 +222,7 @@ class Moving:
             [*(name.encode() for name in removed), *nobodys],
         )
         if self._write(send, sid, found, changes) is not Saved.SAVED:
-            loaded: Outcome[Loaded] = send([store.load(digest_of(sid))])[0]
-            return store.settled(digest_of(sid), loaded, NOTHING)
+            return self._stored_now(send, sid)
         own = {name: data for name, data in found.own.items() if name not in nobodys}
         return found._replace(fields=fields, own={**own, **owner})
 

@@ -167,16 +167,25 @@ class SessionStore(Witness):
         return self.save(session, b"", seconds, Changes({}, []))
 
     def destroy(
-        self, session: str, tombstone: bytes, *, user: str | None = None, replaced: bool = False
+        self,
+        session: str,
+        tombstone: bytes,
+        *,
+        user: str | None = None,
+        replaced: bool = False,
+        incarnation: bytes = b"",
     ) -> Exchange[bool]:
         """End the session, leaving a tombstone for a minute; False: there was none. Idempotent.
 
-        ``user``      only if it is this user's.
-        ``replaced``  another session takes its place: a server too full for that leaves this one.
+        ``user``         only if it is this user's.
+        ``replaced``     another session takes its place: a server too full for that leaves this
+                         one.
+        ``incarnation``  only if it is this one; else its tombstone stays as it is.
         """
         key = self._key(session)
         owner = b"" if user is None else record.user_text(user)
-        call = DESTROY.call([key], [self.grace, tombstone, owner, int(replaced), self.moved_grace])
+        head = (self.grace, tombstone, owner, int(replaced))
+        call = DESTROY.call([key], [*head, self.moved_grace, incarnation])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
 
     def lock(self, session: str, token: str, seconds: float) -> Exchange[float]:

@@ -14,6 +14,7 @@ import redis
 from flask import Flask, session
 
 from flask_redis_kit import ConfigError
+from flask_redis_kit.core.exchange import Outcome
 from flask_redis_kit.sessions import signals
 from flask_redis_kit.sessions.ids import digest_of
 from tests.harness.proxy import Proxy
@@ -361,6 +362,23 @@ def test_an_id_that_was_replaced_is_silent_for_a_minute_only(
     assert "Set-Cookie" in late.get("/set/theme/dark").headers
 
 
+def test_a_login_in_the_middle_of_a_look_is_no_logout_at_an_old_worker(
+    old: Old, new: New
+) -> None:
+    browser, after = Browser(), new()
+    browser.get(old(), "/set/theme/dark")
+    browser.get(after.app, "/all")
+    cookie = browser.cookie
+    with after.app.app_context():
+        store, send = after.kit.sessions.engine(), after.kit.sessions.context().send_many
+        seen = send([store.load(digest_of(cookie))])[0].result()
+        browser.get(after.app, "/login/7")  # ends the old id, and what Flask-Session had of it
+        assert store.predecessor is not None
+        found = store.predecessor.settle(send, cookie, seen, Outcome(None))
+        assert found.rotated
+    assert "Set-Cookie" not in after.visitor(cookie).get("/set/theme/light").headers
+
+
 def test_the_copy_of_a_moved_session_is_not_kept(
     old: Old, new: New, redis_client: redis.Redis
 ) -> None:
@@ -437,6 +455,13 @@ def test_a_setting_that_can_not_be_right_is_refused(new: New) -> None:
         new(SESSION_LEGACY_GRACE=0)
     with pytest.raises(ConfigError, match="SESSION_BACKEND"):
         new(SESSION_BACKEND="memcached")
+
+
+def test_an_empty_prefix_is_warned_of(new: New, caplog: pytest.LogCaptureFixture) -> None:
+    for prefix, expected in (("", 1), ("s:", 0)):
+        caplog.clear()
+        new(SESSION_KEY_PREFIX=prefix).visitor().get("/untouched")
+        assert caplog.text.count("SESSION_KEY_PREFIX is empty") == expected
 
 
 def test_sessions_on_another_server_are_warned_of(

@@ -11,7 +11,8 @@
 --          4 1: fail, and leave it, on a server that is full, as the session that takes its place
 --            could not be stored either; 0: end it there, too
 --          5 grace (s) of one that was Flask-Session's: it may be stored there still
--- RETURNS  1 there was a session; 0 there was none, or it is another user's
+--          6 incarnation it must be; empty: whichever it is
+-- RETURNS  1 there was a session; 0 there was none, or it is another user's or another incarnation
 
 if redis.call('HGET', KEYS[1], '\0x') == ARGV[2] then
   return 1
@@ -19,6 +20,9 @@ end
 local had = redis.call('HEXISTS', KEYS[1], '\0c')
 local moved = redis.call('HEXISTS', KEYS[1], '\0m') == 1
 if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], '\0u') ~= ARGV[3] then
+  return 0
+end
+if ARGV[6] ~= '' and redis.call('HGET', KEYS[1], '\0c') ~= ARGV[6] then
   return 0
 end
 if ARGV[4] == '1' then
