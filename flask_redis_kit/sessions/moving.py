@@ -233,7 +233,8 @@ class Moving:
         if user is not None:
             entry = store.index.enrol(user.decode(), session, max(seconds, self._least))
             send([entry])[0].result()
-        save = store.save(session, found.incarnation or b"", seconds, changes)
+        incarnation, moved = found.incarnation or b"", found.own[MOVED]
+        save = store.save(session, incarnation, seconds, changes, moved=moved)
         outcome: Outcome[Saved] = send([save])[0]
         saved = store.settled(session, outcome, Saved.GONE)
         after: list[Exchange[Any]] = [self._legacy.retire(sid, self._grace)]

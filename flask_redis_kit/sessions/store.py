@@ -146,18 +146,20 @@ class SessionStore(Witness):
         *,
         tombstone: bytes = b"",
         lock: Lock | None = None,
+        moved: bytes = b"",
     ) -> Exchange[Saved]:
         """Write only these fields, and prolong the life to ``seconds``. Idempotent.
 
         ``tombstone``  if nothing worth storing is left, the session ends and leaves it.
         ``lock``       nothing is written once it is another's.
+        ``moved``      nothing is written once its field ``MOVED`` is another one.
         """
         key = self._key(session)
         changed, removed = changes
         token, release = ("", 0) if lock is None else (lock.token, int(lock.release))
         flat = [part for pair in changed.items() for part in pair]
         graces = (self.grace, self.moved_grace)
-        head = (incarnation, whole(seconds), token, release, tombstone, *graces, PERMANENT)
+        head = (incarnation, whole(seconds), token, release, tombstone, *graces, PERMANENT, moved)
         keys = [key] if lock is None else [key, self._lock_key(session)]
         call = SAVE.call(keys, [*head, len(changed), *flat, *removed])
         return Exchange(FEATURE, key, (call,), _saved, idempotent=True, deferrable=True)

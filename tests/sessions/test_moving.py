@@ -379,6 +379,23 @@ def test_a_login_in_the_middle_of_a_look_is_no_logout_at_an_old_worker(
     assert "Set-Cookie" not in after.visitor(cookie).get("/set/theme/light").headers
 
 
+def test_what_was_taken_over_already_overwrites_nothing_later(old: Old, new: New) -> None:
+    browser, before, after = Browser(), old(), new()
+    browser.get(before, "/set/theme/dark")
+    browser.get(after.app, "/all")
+    cookie = browser.cookie
+    browser.get(before, "/set/theme/light")
+    with after.app.app_context():
+        store, send = after.kit.sessions.engine(), after.kit.sessions.context().send_many
+        assert store.predecessor is not None
+        looks = [store.load(digest_of(cookie)), store.predecessor.load(cookie)]
+        seen, left = send(looks)
+        browser.get(after.app, "/set/theme/mine")  # takes it over, and writes
+        found = store.predecessor.settle(send, cookie, seen.result(), left)
+        assert store.codec.decode(found.fields["theme"]) == "mine"
+    assert everything(after.app, browser) == {"theme": "mine"}
+
+
 def test_the_copy_of_a_moved_session_is_not_kept(
     old: Old, new: New, redis_client: redis.Redis
 ) -> None:

@@ -17,13 +17,15 @@
 --          6 grace (s): how long a tombstone stays
 --          7 grace (s) of one that was Flask-Session's: it may be stored there still
 --          8 the field that alone is not worth storing
---          9 number of fields to set, then that many pairs of field and value, then the fields to
+--          9 what '\0m' must still be; empty: anything
+--          10 number of fields to set, then that many pairs of field and value, then the fields to
 --            delete
--- RETURNS  1 saved; 2 the session has ended; 0 it was gone, or is another incarnation;
+-- RETURNS  1 saved; 2 the session has ended; 0 it was gone, or is another incarnation, or
+--          its '\0m' is another one;
 --          -1 the lock is another's
 
 local CHUNK = 7000 -- arguments per command: Lua's stack bounds unpack; even, to keep pairs together
-local TTL, TOKEN, RELEASE, TOMBSTONE, GRACE, MOVED_GRACE, ALONE, SET = 2, 3, 4, 5, 6, 7, 8, 9
+local TTL, TOKEN, RELEASE, TOMBSTONE, GRACE, MOVED_GRACE, ALONE, MOVED, SET = 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 local may_end = ARGV[TOMBSTONE] ~= ''
 if may_end and redis.call('HGET', KEYS[1], '\0x') == ARGV[TOMBSTONE] then
@@ -47,7 +49,7 @@ if ARGV[TOKEN] ~= '' then
     redis.call('DEL', KEYS[2])
   end
 end
-if gone then
+if gone or (ARGV[MOVED] ~= '' and redis.call('HGET', KEYS[1], '\0m') ~= ARGV[MOVED]) then
   return 0
 end
 
