@@ -19,9 +19,13 @@ class Changes(NamedTuple):
 
     def concern(self, names: Iterable[str]) -> bool:
         """Whether one of these fields is among them."""
-        if not (self.changed or self.removed):
-            return False
-        return any(n in self.changed or n in self.removed for n in map(str.encode, names))
+        changed, removed = self
+        if changed or removed:
+            for name in names:
+                field = name.encode()
+                if field in changed or field in removed:
+                    return True
+        return False
 
     def and_also(self, others: Changes) -> Changes:
         """These and others, of other fields."""

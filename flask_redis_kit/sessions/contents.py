@@ -169,7 +169,7 @@ class Contents:
         with self.lock:
             if self.loaded_now.incarnation is None and not self.empty:
                 self._permanent_by_default()
-            return self.fields.changes(removals=self.written)
+            return self.fields.changes()
 
     @property
     def session(self) -> str:
@@ -206,10 +206,14 @@ class Contents:
         assert self.loaded is not None  # noqa: S101  # callers have made sure
         return self.loaded
 
-    def became(self, sid: str, stored: Loaded, changes: Changes) -> None:
-        """It is stored like this now, under this id."""
+    def became(
+        self, sid: str, stored: Loaded, changes: Changes, session: str | None = None
+    ) -> None:
+        """It is stored like this now, under this id, whose hash is ``session`` if that is new."""
         with self.lock:
             self.origin = self._sid = sid
+            if session is not None:
+                self._hashed = sid, session
             self.loaded = stored
             self.fields.saved(changes)
             self.ended = self.rotated = self.written = self.forced = False
@@ -238,7 +242,7 @@ class Contents:
         with self.lock:
             before, self.used = self.loaded, True
             if before is not None and before.incarnation is not None:
-                changes = self.fields.changes(removals=self.written)
+                changes = self.fields.changes()
                 if changes and before.incarnation != fresh.incarnation:
                     self._become(fresh)
                     return False
@@ -286,12 +290,12 @@ class Contents:
             self._wrote()
 
     def _permanent_now(self) -> bool:
-        if self.loaded_now.incarnation is None and PERMANENT not in self.fields.names():
+        if self.loaded_now.incarnation is None and PERMANENT not in self.fields:
             return self._config.starts_permanent
         return bool(self.fields.get(PERMANENT))
 
     def _permanent_by_default(self) -> None:
-        if self._config.starts_permanent and PERMANENT not in self.fields.names():
+        if self._config.starts_permanent and PERMANENT not in self.fields:
             self.fields[PERMANENT] = True
 
     def _wrote(self) -> None:

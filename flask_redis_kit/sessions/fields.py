@@ -13,7 +13,7 @@ from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.sessions.changes import Changes
 
-_ENCODED: Final[Any] = object()  # stands for a value that was not decoded yet
+_ABSENT: Final[Any] = object()
 _IMMUTABLE: Final = frozenset({str, bytes, int, float, bool, type(None)})
 
 
@@ -23,7 +23,16 @@ class Fields:
     ``report``  gets the name of a field that can't be decoded, and the error.
     """
 
-    __slots__ = ("_assigned", "_codec", "_report", "_unreadable", "_values", "before")
+    __slots__ = (
+        "_assigned",
+        "_codec",
+        "_gone",
+        "_report",
+        "_since",
+        "_stored",
+        "_unreadable",
+        "_values",
+    )
 
     def __init__(
         self,
@@ -31,63 +40,84 @@ class Fields:
         before: Mapping[str, bytes],
         report: Callable[[str, CodecError], None],
     ) -> None:
-        self.before = before
+        self._stored = before
+        self._since: Changes | None = None
         self._codec = codec
         self._report = report
-        self._values: dict[str, Any] = dict.fromkeys(before, _ENCODED)
+        self._values: dict[str, Any] = {}
         self._assigned: set[str] = set()
+        self._gone: dict[str, None] = {}
         self._unreadable: set[str] = set()
 
+    @property
+    def before(self) -> Mapping[str, bytes]:
+        """What is stored, as far as is known."""
+        since, self._since = self._since, None
+        if since is not None:
+            before = dict(self._stored)
+            for name in since.removed:
+                before.pop(name.decode(), None)
+            before.update((name.decode(), data) for name, data in since.changed.items())
+            self._stored = before
+        return self._stored
+
     def __getitem__(self, key: str) -> Any:
-        value = self._values[key]
-        return self._decoded(key) if value is _ENCODED else value
+        value = self._values.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._decoded(key)
+            if value is _ABSENT:
+                raise KeyError(key)
+        return value
 
     def __setitem__(self, key: str, value: object) -> None:
         self._values[key] = value
         self._assigned.add(key)
+        self._gone.pop(key, None)
 
     def __delitem__(self, key: str) -> None:
         self[key]  # what can't be decoded is not there
         del self._values[key]
         self._assigned.discard(key)
+        self._gone[key] = None
+
+    def __contains__(self, key: str) -> bool:
+        """Whether it is there, readable or not known yet."""
+        return key in self._values or (self._may_hold(key) and key in self.before)
 
     def get(self, key: str) -> Any:
         """The value; None where there is none that can be read."""
-        if key not in self._values:
-            return None
-        try:
-            return self[key]
-        except KeyError:
-            return None
+        value = self._values.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._decoded(key)
+        return None if value is _ABSENT else value
 
     def keys(self) -> list[str]:
         """The fields that are there and readable."""
-        for key, value in list(self._values.items()):
-            if value is _ENCODED:
-                self.get(key)
-        return list(self._values)
+        for key in self.names():
+            self.get(key)
+        return self.names()
 
     def names(self) -> list[str]:
         """The fields that are there, readable or not known yet."""
-        return list(self._values)
+        before, values = self.before, self._values
+        stored = [key for key in before if key in values or self._may_hold(key)]
+        return stored + [key for key in values if key not in before]
 
-    def changes(self, *, removals: bool) -> Changes:
+    def changes(self) -> Changes:
         """What is different from what was loaded. ``CodecError`` names the field at fault.
 
-        ``removals``  whether any field can have been removed; saves looking for them.
+        Looks at the fields that were used alone, however many there are.
         """
         before = self.before
         changed: dict[bytes, bytes] = {}
         for key, value in self._values.items():
-            if value is _ENCODED or (type(value) in _IMMUTABLE and key not in self._assigned):
+            if type(value) in _IMMUTABLE and key not in self._assigned:
                 continue
             data = self._encoded(key, value)
             if before.get(key) != data:
                 changed[key.encode()] = data
-        if not removals:
-            return Changes(changed, [])
-        gone = before.keys() - self._values.keys() - self._unreadable
-        return Changes(changed, [key.encode() for key in before if key in gone])
+        gone = [k for k in self._gone if k not in self._unreadable and k in before]
+        return Changes(changed, [key.encode() for key in gone])
 
     def all_encoded(self, changes: Changes) -> dict[bytes, bytes]:
         """All fields, for a session that gets another id."""
@@ -98,31 +128,33 @@ class Fields:
 
     def saved(self, changes: Changes) -> None:
         """These changes are stored: what comes is compared with them."""
-        before = dict(self.before)
-        for name in changes.removed:
-            del before[name.decode()]
-        before.update((name.decode(), data) for name, data in changes.changed.items())
-        self.before = before
+        self._stored, self._since = self.before, changes
         self._assigned.clear()
+        self._gone.clear()
 
     def rebase(self, fresh: Mapping[str, bytes], changes: Changes) -> None:
         """Take up what is stored by now, and these changes of the request on top of it."""
         kept = {name.decode(): self._values[name.decode()] for name in changes.changed}
-        self.before = fresh
-        self._values = dict.fromkeys(fresh, _ENCODED) | kept
+        self._stored, self._since = fresh, None
+        self._values = kept
         self._assigned = set(kept)
+        self._gone = {name.decode(): None for name in changes.removed}
         self._unreadable.clear()
-        for name in changes.removed:
-            self._values.pop(name.decode(), None)
+
+    def _may_hold(self, key: str) -> bool:
+        """Whether what is stored under this name counts."""
+        return key not in self._gone and key not in self._unreadable
 
     def _decoded(self, key: str) -> Any:
+        data = self.before.get(key)
+        if data is None or not self._may_hold(key):
+            return _ABSENT
         try:
-            value = self._codec.decode(self.before[key])
+            value = self._codec.decode(data)
         except CodecError as error:
-            del self._values[key]
             self._unreadable.add(key)
             self._report(key, error)
-            raise KeyError(key) from None
+            return _ABSENT
         self._values[key] = value
         return value
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.errors import CodecError
@@ -33,6 +33,8 @@ TOMBSTONE: Final = b"\0x"
 
 OWN: Final = (INCARNATION, DEADLINE, CREATED, DEVICE, LIFE, SEEN, USER, TOMBSTONE)
 
+_KEPT: Final[tuple[bytes, ...]] = (*OWN, MOVED)
+
 ROTATED: Final = b"r"
 DESTROYED: Final = b"d"
 REVOKED: Final = b"k"
@@ -40,6 +42,41 @@ GRACE: Final = 60
 """How long a tombstone stays, in seconds."""
 
 _NONE: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+
+
+class StoredFields(Mapping[str, bytes]):
+    """The session's own fields among those of a hash: a big session is not walked to read one."""
+
+    __slots__ = ("_stored",)
+
+    def __init__(self, stored: Mapping[bytes, bytes]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, key: str) -> bytes:
+        data: bytes | None = self.get(key)
+        if data is None:
+            raise KeyError(key)
+        return data
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The bytes of a field."""
+        if not isinstance(key, str) or key[:1] == "\0":
+            return default
+        try:
+            return self._stored.get(key.encode(), default)
+        except UnicodeEncodeError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self._stored:
+            if name[:1] != b"\0":
+                try:
+                    yield name.decode()
+                except UnicodeDecodeError:
+                    continue  # no name of ours
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Loaded(NamedTuple):
@@ -102,17 +139,8 @@ def loaded(replies: list[Reply]) -> Loaded:
         if tombstone is None:
             return NOTHING
         return NOTHING._replace(rotated=_just_rotated(tombstone), own={TOMBSTONE: tombstone})
-    fields: dict[str, bytes] = {}
-    own: dict[bytes, bytes] = {}
-    for field, value in stored.items():
-        if field[:1] == b"\0":
-            own[field] = value
-            continue
-        try:
-            fields[field.decode()] = value
-        except UnicodeDecodeError:
-            continue  # no name of ours
-    return Loaded(fields, incarnation, max(0, replies[1]) / 1000, False, own)
+    own = {name: stored[name] for name in _KEPT if name in stored}
+    return Loaded(StoredFields(stored), incarnation, max(0, replies[1]) / 1000, False, own)
 
 
 def _just_rotated(tombstone: bytes) -> bool:

@@ -132,7 +132,7 @@ class Saving:
         try:
             verdict = self._step(release=release)
         finally:
-            unlocking = self._unlocking() if release else None
+            unlocking = self._unlocking() if release and self._held is not None else None
             if unlocking is not None:
                 self.batch.defer(self.store.wire, unlocking)
         return verdict
@@ -148,7 +148,8 @@ class Saving:
         if contents.ended:
             return self._begin_anew()
         changes, found = contents.changes(), contents.loaded_now
-        if not (changes or contents.written or contents.forced) and needs_nothing(
+        changed = bool(changes)
+        if not (changed or contents.written or contents.forced) and needs_nothing(
             config, found, contents.life or self._lifetime()
         ):
             return _keep
@@ -164,7 +165,7 @@ class Saving:
         if contents.rotated or identity or (span.renewal_due and not self._late):
             self._refuse_late_cookie()
             return self._steps.rotate(span, changes, anew=identity and span.user is not None)
-        wanted = changes or contents.forced or (config.sliding and span.due)
+        wanted = changed or contents.forced or (config.sliding and span.due)
         if wanted or (contents.written and span.changed(entry=False)):
             return self._save(span, changes, b"", release=release)
         return _keep
@@ -248,12 +249,14 @@ class Saving:
             self.decision = Cookie.DELETE
         lock = self._lock(self._contents.session, release=release)
         verdict = self._steps.save(span, changes, tombstone=tombstone, lock=lock)
+        if lock is None:
+            return verdict
 
         def settled() -> Cookie:
             try:
                 return verdict()
             except FAILURES:
-                if lock is not None and lock.release:
+                if lock.release:
                     self._held = self._contents.session, lock.token
                     with suppress(*FAILURES):
                         self.unlock()

@@ -71,6 +71,21 @@ class Span:
     ``device``  tells what it is used with.
     """
 
+    __slots__ = (
+        "_codec",
+        "_config",
+        "_device",
+        "_found",
+        "_life",
+        "_life_changed",
+        "_now",
+        "_owner_known",
+        "_whose",
+        "deadline",
+        "idle",
+        "least",
+    )
+
     def __init__(
         self,
         config: SessionsConfig,
@@ -88,6 +103,7 @@ class Span:
         self._codec = codec
         self._found = found
         self._life = life
+        self._life_changed = life != found.number(LIFE)
         self._whose = user
         self._owner_known: tuple[str | None] | None = None
         self._device = device
@@ -117,19 +133,23 @@ class Span:
     @property
     def renewal_due(self) -> bool:
         """Whether its id is to be replaced."""
-        after, since = self._config.renew_after, self._found.renewed
-        return after is not None and since is not None and self._now - since >= after
+        after = self._config.renew_after
+        if after is None:
+            return False
+        since = self._found.renewed
+        return since is not None and self._now - since >= after
 
     @property
     def entry_due(self) -> bool:
         """Whether its entry in the user's index must be prolonged."""
-        if self.user is None:
+        user = self.user
+        if user is None:
             return False
         seen = self._found.number(SEEN)
         return (
             seen is None
-            or self._found.user != self.user
             or self._life_changed
+            or self._found.user != user
             or abs(self._now - seen) >= slide_interval(self.idle)
         )
 
@@ -150,7 +170,8 @@ class Span:
         if self.deadline is not None and self.deadline != self._found.number(DEADLINE):
             own[DEADLINE] = _text(self.deadline)
         if self.user is None:
-            removed += [name for name in (USER, DEVICE, SEEN) if name in found]
+            if USER in found or DEVICE in found or SEEN in found:
+                removed += [name for name in (USER, DEVICE, SEEN) if name in found]
         elif entry:
             now = self._owner()
             own.update({name: data for name, data in now.items() if found.get(name) != data})
@@ -170,10 +191,6 @@ class Span:
             if self.deadline is not None:
                 own[DEADLINE] = _text(self.deadline)
         return own
-
-    @property
-    def _life_changed(self) -> bool:
-        return self._life != self._found.number(LIFE)
 
     def _owner(self) -> dict[bytes, bytes]:
         return {

@@ -43,12 +43,13 @@ class Steps:
 
     def create(self, span: Span, changes: Changes, sid: str) -> Verdict:
         """Store a new session. One trip; on Cluster two if it has a user."""
+        contents = self._contents
         stored = self._store_new(span, changes, sid, goes_on=False)
 
         def verdict() -> Cookie:
             cookie = stored()
             if cookie is Cookie.SET:
-                self._store.created(digest_of(sid), span.user)
+                self._store.created(contents.session, span.user)
             return cookie
 
         return verdict
@@ -87,7 +88,7 @@ class Steps:
                 return self.interrupted(old, "ended")
             if store.wire.clustered:
                 self._forget(origin)
-            store.rotated(digest_of(sid), old, span.user)
+            store.rotated(contents.session, old, span.user)
             return Cookie.SET
 
         return verdict
@@ -194,7 +195,7 @@ class Steps:
                 return self._unsaved(session, error)
             if not created:
                 return self.interrupted(session, "ended")
-            contents.became(sid, Loaded({}, incarnation, span.idle, False, own), changes)
+            contents.became(sid, Loaded({}, incarnation, span.idle, False, own), changes, session)
             if span.user is not None:
                 devices = Devices(store, self._call_many, span.least)
                 devices.thin(span.user, store.config.max_per_user, others)

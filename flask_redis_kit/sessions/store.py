@@ -15,7 +15,7 @@ from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.counters import FeatureCounters
 from flask_redis_kit.core.exchange import Exchange, Outcome, Reply
 from flask_redis_kit.core.keys import KeyBuilder
-from flask_redis_kit.core.script import Script
+from flask_redis_kit.core.script import Arg, Script
 from flask_redis_kit.core.wire import Wire
 from flask_redis_kit.sessions import record
 from flask_redis_kit.sessions.changes import PERMANENT, Changes
@@ -50,6 +50,9 @@ class Saved(IntEnum):
     SAVED = 1
     ENDED = 2
     """Nothing worth storing was left in it."""
+
+
+_SAVED: Final = {int(each): each for each in Saved}
 
 
 class Lock(NamedTuple):
@@ -157,11 +160,13 @@ class SessionStore(Witness):
         key = self._key(session)
         changed, removed = changes
         token, release = ("", 0) if lock is None else (lock.token, int(lock.release))
-        flat = [part for pair in changed.items() for part in pair]
-        graces = (self.grace, self.moved_grace)
-        head = (incarnation, whole(seconds), token, release, tombstone, *graces, PERMANENT, moved)
         keys = [key] if lock is None else [key, self._lock_key(session)]
-        call = SAVE.call(keys, [*head, len(changed), *flat, *removed])
+        args: list[Arg] = [incarnation, whole(seconds), token, release, tombstone]
+        args += (self.grace, self.moved_grace, PERMANENT, moved, len(changed))
+        for pair in changed.items():
+            args += pair
+        args += removed
+        call = SAVE.call(keys, args)
         return Exchange(FEATURE, key, (call,), _saved, idempotent=True, deferrable=True)
 
     def touch(self, session: str, seconds: float) -> Exchange[Saved]:
@@ -223,7 +228,7 @@ def _created(replies: list[Reply]) -> Created:
 
 
 def _saved(replies: list[Reply]) -> Saved:
-    return Saved(replies[0])
+    return _SAVED[replies[0]]
 
 
 def _wait(replies: list[Reply]) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from blinker import Signal
@@ -25,17 +27,19 @@ _WHY = {
 }
 
 
+def _uncounted(_: str) -> None: ...
+
+
 class Witness:
     """The sender of the signals of one application. Thread-safe."""
 
     def __init__(self, counters: FeatureCounters | None) -> None:
         self.counters = counters
+        self.count: Callable[[str], None] = (
+            _uncounted if counters is None else partial(counters.add, SUBJECT)
+        )
+        """Count one more of this outcome."""
         self._warned: set[tuple[str, str | None]] = set()
-
-    def count(self, outcome: str) -> None:
-        """Count one more of it."""
-        if self.counters is not None:
-            self.counters.add(SUBJECT, outcome)
 
     def created(self, session: str, user: str | None) -> None:
         """A session is new."""
@@ -87,6 +91,8 @@ class Witness:
     def settled(self, session: str, outcome: Outcome[T], absent: T) -> T:
         """The value of an outcome; ``absent`` where the key holds another program's value."""
         error = outcome.error
+        if error is None:
+            return outcome.result()
         if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
             self.unreadable(session, None, error)
             return absent

@@ -14,15 +14,14 @@
 --          6 incarnation it must be; empty: whichever it is
 -- RETURNS  1 there was a session; 0 there was none, or it is another user's or another incarnation
 
-if redis.call('HGET', KEYS[1], '\0x') == ARGV[2] then
+local stored = redis.call('HMGET', KEYS[1], '\0x', '\0c', '\0m', '\0u')
+if stored[1] == ARGV[2] then
   return 1
 end
-local had = redis.call('HEXISTS', KEYS[1], '\0c')
-local moved = redis.call('HEXISTS', KEYS[1], '\0m') == 1
-if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], '\0u') ~= ARGV[3] then
+if ARGV[3] ~= '' and stored[4] ~= ARGV[3] then
   return 0
 end
-if ARGV[6] ~= '' and redis.call('HGET', KEYS[1], '\0c') ~= ARGV[6] then
+if ARGV[6] ~= '' and stored[2] ~= ARGV[6] then
   return 0
 end
 if ARGV[4] == '1' then
@@ -30,5 +29,5 @@ if ARGV[4] == '1' then
 end
 redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], '\0x', ARGV[2])
-redis.call('EXPIRE', KEYS[1], moved and ARGV[5] or ARGV[1])
-return had
+redis.call('EXPIRE', KEYS[1], stored[3] and ARGV[5] or ARGV[1])
+return stored[2] and 1 or 0

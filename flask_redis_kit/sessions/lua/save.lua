@@ -31,7 +31,7 @@ local may_end = ARGV[TOMBSTONE] ~= ''
 if may_end and redis.call('HGET', KEYS[1], '\0x') == ARGV[TOMBSTONE] then
   return 2
 end
-local stored = redis.call('HMGET', KEYS[1], '\0c', '\0l')
+local stored = redis.call('HMGET', KEYS[1], '\0c', '\0l', '\0a')
 local gone = not stored[1] or (ARGV[1] ~= '' and stored[1] ~= ARGV[1])
 
 if ARGV[TOKEN] ~= '' then
@@ -53,15 +53,18 @@ if gone or (ARGV[MOVED] ~= '' and redis.call('HGET', KEYS[1], '\0m') ~= ARGV[MOV
   return 0
 end
 
-local function apply(command, first, last)
-  for from = first, last, CHUNK do
-    redis.call(command, KEYS[1], unpack(ARGV, from, math.min(from + CHUNK - 1, last)))
-  end
-end
-
+local deadline = stored[3]
 local deletions = SET + 1 + 2 * tonumber(ARGV[SET])
-apply('HSET', SET + 1, deletions - 1)
-apply('HDEL', deletions, #ARGV)
+for from = SET + 1, deletions - 1, CHUNK do
+  local upto = math.min(from + CHUNK, deletions) - 1
+  redis.call('HSET', KEYS[1], unpack(ARGV, from, upto))
+end
+for from = deletions, #ARGV, CHUNK do
+  redis.call('HDEL', KEYS[1], unpack(ARGV, from, math.min(from + CHUNK - 1, #ARGV)))
+end
+for name = SET + 1, deletions - 1, 2 do
+  deadline = ARGV[name] == '\0a' and ARGV[name + 1] or deadline
+end
 
 local ends = may_end
 if may_end then
@@ -78,7 +81,6 @@ if ends then
 end
 
 redis.call('EXPIRE', KEYS[1], ARGV[TTL])
-local deadline = redis.call('HGET', KEYS[1], '\0a')
 if deadline then
   redis.call('EXPIREAT', KEYS[1], deadline, 'LT')
 end
