@@ -38,8 +38,6 @@ from flask_redis_kit.sessions.record import (
 from flask_redis_kit.sessions.store import Created, Saved, SessionStore, whole
 
 SendMany = Callable[[Sequence[Exchange[Any]]], list[Outcome[Any]]]
-_LONGEST: Final = 31 * 86400.0
-"""How long a session lives that Flask-Session gave no limit, in seconds."""
 _SKEW: Final = 60.0
 """Seconds by which the clocks of the machines may differ; a tenth of a shorter grace."""
 
@@ -67,7 +65,9 @@ class Moving:
         self._store = store
         self._legacy = legacy
         self._least = least
-        self._grace = whole(store.config.legacy_grace)
+        most = store.config.absolute_timeout or least
+        # it must not outlive the session: it would bring it back
+        self._grace = whole(min(store.config.legacy_grace, least, most))
         self._skew = min(_SKEW, self._grace / 10)
 
     def load(self, sid: str) -> Exchange[Legacy | None]:
@@ -152,7 +152,7 @@ class Moving:
     def _converted(self, sid: str, old: Legacy) -> Loaded:
         fields = self._encoded(sid, old)
         own = {**self._owner(old.fields), MOVED: self._record(old, fields)}
-        seconds = _LONGEST if old.seconds is None else max(1.0, old.seconds)
+        seconds = self._least if old.seconds is None else max(1.0, min(self._least, old.seconds))
         return Loaded(fields, new_incarnation(), seconds, False, own)
 
     def _encoded(self, sid: str, old: Legacy) -> dict[str, bytes]:

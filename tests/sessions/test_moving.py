@@ -362,9 +362,7 @@ def test_an_id_that_was_replaced_is_silent_for_a_minute_only(
     assert "Set-Cookie" in late.get("/set/theme/dark").headers
 
 
-def test_a_login_in_the_middle_of_a_look_is_no_logout_at_an_old_worker(
-    old: Old, new: New
-) -> None:
+def test_a_login_in_the_middle_of_a_look_is_no_logout_at_an_old_worker(old: Old, new: New) -> None:
     browser, after = Browser(), new()
     browser.get(old(), "/set/theme/dark")
     browser.get(after.app, "/all")
@@ -394,6 +392,18 @@ def test_what_was_taken_over_already_overwrites_nothing_later(old: Old, new: New
         found = store.predecessor.settle(send, cookie, seen.result(), left)
         assert store.codec.decode(found.fields["theme"]) == "mine"
     assert everything(after.app, browser) == {"theme": "mine"}
+
+
+@pytest.mark.parametrize("limit", ["SESSION_IDLE_TIMEOUT", "SESSION_ABSOLUTE_TIMEOUT"])
+def test_what_flask_session_has_brings_back_no_session_whose_time_is_over(
+    old: Old, new: New, redis_client: redis.Redis, limit: str
+) -> None:
+    browser, after = Browser(), new(**{limit: 100})
+    browser.get(old(), "/login/7")
+    assert everything(after.app, browser) == {"user_id": "7"}
+    assert redis_client.ttl(f"session:{browser.cookie}") <= redis_client.ttl(
+        after.key(browser.cookie)
+    )
 
 
 def test_the_copy_of_a_moved_session_is_not_kept(
