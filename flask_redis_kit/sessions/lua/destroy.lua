@@ -29,5 +29,8 @@ if ARGV[4] == '1' then
 end
 redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], '\0x', ARGV[2])
+if stored[3] then
+  redis.call('HSET', KEYS[1], '\0m', '') -- ending it once more must not shorten that
+end
 redis.call('EXPIRE', KEYS[1], stored[3] and ARGV[5] or ARGV[1])
 return stored[2] and 1 or 0

@@ -73,10 +73,13 @@ if may_end then
   end
 end
 if ends then
-  local grace = redis.call('HEXISTS', KEYS[1], '\0m') == 1 and MOVED_GRACE or GRACE
+  local moved = redis.call('HEXISTS', KEYS[1], '\0m') == 1
   redis.call('UNLINK', KEYS[1])
   redis.call('HSET', KEYS[1], '\0x', ARGV[TOMBSTONE])
-  redis.call('EXPIRE', KEYS[1], ARGV[grace])
+  if moved then
+    redis.call('HSET', KEYS[1], '\0m', '') -- ending it once more must not shorten its grace
+  end
+  redis.call('EXPIRE', KEYS[1], ARGV[moved and MOVED_GRACE or GRACE])
   return 2
 end
 
