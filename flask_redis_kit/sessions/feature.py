@@ -38,7 +38,8 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         KeySpec(
             pattern="frk:{<ns>:<hash>}:session:h:<hash>",
             type="hash",
-            ttl="SESSION_IDLE_TIMEOUT since its last use; 60 s for the mark of an ended one",
+            ttl="SESSION_IDLE_TIMEOUT since its last use; 60 s for the mark of an ended one, but "
+            "PERMANENT_SESSION_LIFETIME if it was Flask-Session's",
             meaning="one session; <hash> is the SHA-256 of its id",
         ),
         KeySpec(
