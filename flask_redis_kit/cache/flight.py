@@ -25,7 +25,7 @@ from flask_redis_kit.core.failure import FAILURES
 
 __all__ = ["Call", "Decode", "Flights", "Hit", "Miss", "Report", "Turn"]
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.02  # s; one caller of a process looks for all
 
 
 class Flights(Landings):

@@ -32,6 +32,7 @@ from flask_redis_kit.ratelimit.route import (
     Outside,
     RateLimitMisplaced,
     Route,
+    declarations,
     route_of,
 )
 from flask_redis_kit.ratelimit.rule import Rule
@@ -72,6 +73,7 @@ class Gate:
             rules_of_setting(config.application, APPLICATION), rules_of_setting(config.default)
         )
         self._routes: dict[tuple[str, str], Route] = {}
+        self._declarations = declarations()
         self._heavy = HeavyLogs()
 
     # who
@@ -135,6 +137,9 @@ class Gate:
         """Which limits hold for a method of an endpoint; "" for what no endpoint takes."""
         app = self.context.app
         key = (endpoint, method if endpoint else "")
+        if self._declarations != declarations():  # a blueprint got a limit while it is served
+            self._declarations = declarations()
+            self._routes.clear()
         route = self._routes.get(key)
         if route is None or route.view is not app.view_functions.get(endpoint):
             route = route_of(app, *key, self._settings, self.locates)

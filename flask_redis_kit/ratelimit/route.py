@@ -31,6 +31,7 @@ class RateLimitMisplaced(RedisKitError, RuntimeError):
 
 Claims = tuple[tuple[Claim, ...], Mapping[str, Rule]]
 """What is asked of the server, and the rule of each key."""
+_declarations = 0
 
 
 class Route(NamedTuple):
@@ -69,6 +70,16 @@ def declare(target: Flask | Blueprint, rule: Rule, locate: Locate) -> None:
         target._check_setup_finished("limit")  # from then on it would be late for some requests
         placed = placed.labelled(APPLICATION.removeprefix("@"))
     declared.append((locate, placed))
+    global _declarations  # a count, the only thing that all gates share
+    _declarations += 1
+
+
+def declarations() -> int:
+    """How often a limit from outside was declared in this process, for whatever application.
+
+    What a gate has found out about its routes holds as long as this doesn't change.
+    """
+    return _declarations
 
 
 def declared_on(target: object, locates: Sequence[Locate]) -> list[Rule]:

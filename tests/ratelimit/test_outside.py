@@ -88,6 +88,14 @@ def test_a_blueprint_s_limit_holds_for_each_of_its_views(limited: Limited) -> No
     assert limited.statuses("/free", 3) == [200, 200, 200]
 
 
+def test_a_blueprint_s_limit_holds_from_its_declaration_on(limited: Limited) -> None:
+    blueprint = blueprint_of(limited, a=lambda: "ok")
+    limited.app.register_blueprint(blueprint)
+    assert limited.statuses("/a", 3) == [200, 200, 200]
+    limited.kit.ratelimit.limit(blueprint, 2)
+    assert limited.statuses("/a", 3) == [200, 200, 429]
+
+
 def test_a_shared_limit_counts_the_views_of_a_blueprint_together(limited: Limited) -> None:
     blueprint = blueprint_of(limited, a=lambda: "ok", b=lambda: "ok")
     limited.kit.ratelimit.limit(blueprint, 2, 60, shared="shop")
