@@ -14,3 +14,11 @@ def add_clean(headers: Headers, fields: Iterable[tuple[str, str]]) -> None:
     cached page costs.
     """
     headers._list.extend(fields)
+
+
+def has_field(headers: Headers, name: str) -> bool:
+    """Whether there is a field of this name, given in small letters.
+
+    Of ``in`` an absent one costs an exception that is made as if for an answer.
+    """
+    return any([known.lower() == name for known, _ in headers._list])  # noqa: C419  # of few, faster

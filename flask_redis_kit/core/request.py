@@ -184,6 +184,8 @@ class RequestBatch:
 
         Raises what a ``when()`` or a ``done()`` raised so far, after everything is sent.
         """
+        if not (self._deferred or self._errors):
+            return
         with self._lock:
             while self._deferred:
                 self._send(self._deferred[0].wire, list(self._deferred), ())
@@ -220,9 +222,13 @@ class RequestBatch:
             self._pending = [p for p in self._pending if p.wire is not wire]
         writes: list[Deferred[Any]] = []
         if deferred:
-            taken = {id(d) for d in deferred if d.wire is wire}
-            self._deferred = [d for d in self._deferred if id(d) not in taken]
-            writes = [d for d in deferred if id(d) in taken and self._is_wanted(d)]
+            going = [d for d in deferred if d.wire is wire]
+            if len(going) == len(self._deferred):  # all of them, the common case
+                self._deferred = []
+            else:
+                taken = {id(d) for d in going}
+                self._deferred = [d for d in self._deferred if id(d) not in taken]
+            writes = [d for d in going if d.when is None or self._is_wanted(d.when)]
         holders: list[Pending[Any] | Deferred[Any]] = [*pending, *writes]
         batch = [holder.exchange for holder in holders]
         batch += exchanges
@@ -232,12 +238,13 @@ class RequestBatch:
         for holder, outcome in zip(holders, outcomes, strict=False):
             holder.outcome = outcome
         for write in writes:
-            self._tell(write)
+            if write.done is not None:
+                self._tell(write)
         return outcomes[len(holders) :]
 
-    def _is_wanted(self, deferred: Deferred[Any]) -> bool:
+    def _is_wanted(self, when: Callable[[], bool]) -> bool:
         try:
-            return deferred.when is None or deferred.when()
+            return when()
         except Exception as error:  # noqa: BLE001  # raised at the end: others are sent with it
             self._errors.append(error)
             return False

@@ -12,6 +12,7 @@ from typing import Any, Final
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.sessions.changes import Changes
+from flask_redis_kit.sessions.record import StoredFields
 
 _ABSENT: Final[Any] = object()
 _IMMUTABLE: Final = frozenset({str, bytes, int, float, bool, type(None)})
@@ -23,16 +24,7 @@ class Fields:
     ``report``  gets the name of a field that can't be decoded, and the error.
     """
 
-    __slots__ = (
-        "_assigned",
-        "_codec",
-        "_gone",
-        "_report",
-        "_since",
-        "_stored",
-        "_unreadable",
-        "_values",
-    )
+    __slots__ = ("_assigned", "_codec", "_gone", "_report", "_unreadable", "_values", "before")
 
     def __init__(
         self,
@@ -40,26 +32,13 @@ class Fields:
         before: Mapping[str, bytes],
         report: Callable[[str, CodecError], None],
     ) -> None:
-        self._stored = before
-        self._since: Changes | None = None
+        self.before = StoredFields.of(before)
         self._codec = codec
         self._report = report
         self._values: dict[str, Any] = {}
         self._assigned: set[str] = set()
         self._gone: dict[str, None] = {}
         self._unreadable: set[str] = set()
-
-    @property
-    def before(self) -> Mapping[str, bytes]:
-        """What is stored, as far as is known."""
-        since, self._since = self._since, None
-        if since is not None:
-            before = dict(self._stored)
-            for name in since.removed:
-                before.pop(name.decode(), None)
-            before.update((name.decode(), data) for name, data in since.changed.items())
-            self._stored = before
-        return self._stored
 
     def __getitem__(self, key: str) -> Any:
         value = self._values.get(key, _ABSENT)
@@ -121,21 +100,21 @@ class Fields:
 
     def all_encoded(self, changes: Changes) -> dict[bytes, bytes]:
         """All fields, for a session that gets another id."""
-        fields = {key.encode(): data for key, data in self.before.items()}
+        fields = self.before.encoded()
         for name in changes.removed:
             del fields[name]
         return fields | changes.changed
 
     def saved(self, changes: Changes) -> None:
         """These changes are stored: what comes is compared with them."""
-        self._stored, self._since = self.before, changes
+        self.before = self.before.after(changes.changed, changes.removed)
         self._assigned.clear()
         self._gone.clear()
 
     def rebase(self, fresh: Mapping[str, bytes], changes: Changes) -> None:
         """Take up what is stored by now, and these changes of the request on top of it."""
         kept = {name.decode(): self._values[name.decode()] for name in changes.changed}
-        self._stored, self._since = fresh, None
+        self.before = StoredFields.of(fresh)
         self._values = kept
         self._assigned = set(kept)
         self._gone = {name.decode(): None for name in changes.removed}

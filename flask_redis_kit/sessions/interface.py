@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.local import LocalProxy
 from werkzeug.sansio.http import parse_cookie
 
-from flask_redis_kit.core.headers import add_clean
+from flask_redis_kit.core.headers import add_clean, has_field
 from flask_redis_kit.core.request import open_batch
+from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.cookie import Cookie
 from flask_redis_kit.sessions.feature import SessionsFeature
@@ -94,8 +96,8 @@ class RedisSessionInterface(SessionInterface):
 
         Raises what the server raised for a change that was not stored.
         """
-        ours = isinstance(session, RedisSession)
-        stock = None if ours else self._stock(app, self._store())
+        ours = session if isinstance(session, RedisSession) else None
+        stock = None if ours is not None else self._stock(app, self._store())
         if stock is not None:
             try:
                 stock.save_session(app, session, response)
@@ -103,18 +105,20 @@ class RedisSessionInterface(SessionInterface):
                 open_batch(request, self._kit.name, app).finish()
             return
         accessed = session.accessed
-        if isinstance(session, RedisSession) and session.saving is not None:
-            decision = session.saving.run()
+        saving = None if ours is None else ours.saving
+        if ours is not None and saving is not None:
+            decision = saving.run()
             sent = decision is not Cookie.KEEP and self._send_cookie(
-                app, session, decision, response
+                app, ours, saving.store.config, decision, response
             )
-            if sent and session.saving.store.config.no_store:
-                response.headers.setdefault("Cache-Control", "no-store")
+            no_store = sent and saving.store.config.no_store
+            if no_store and not has_field(response.headers, "cache-control"):
+                add_clean(response.headers, [("Cache-Control", "no-store")])
         else:
             open_batch(request, self._kit.name, app).finish()
             sent = False
         if sent or accessed:
-            if "Vary" in response.headers:
+            if has_field(response.headers, "vary"):
                 response.vary.add("Cookie")
             else:
                 add_clean(response.headers, [("Vary", "Cookie")])
@@ -128,12 +132,17 @@ class RedisSessionInterface(SessionInterface):
         return datetime.now(UTC) + timedelta(seconds=session.saving.seconds)
 
     def _send_cookie(
-        self, app: Flask, session: RedisSession, decision: Cookie, response: Response
+        self,
+        app: Flask,
+        session: RedisSession,
+        config: SessionsConfig,
+        decision: Cookie,
+        response: Response,
     ) -> bool:
         name = self.get_cookie_name(app)
         if decision is Cookie.SET:
             expires = self.get_expiration_time(app, session)
-            value, config = session.contents.sid, self._kit.sessions.context().config
+            value = session.contents.sid
             if config.use_signer:
                 value = IdSigner(app.secret_key, config.fallbacks).signed(value)
             response.set_cookie(name, value, expires=expires, **self._attributes(app))
@@ -145,6 +154,11 @@ class RedisSessionInterface(SessionInterface):
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """The same as ``kit.sessions.regenerate(session)``; Flask-Session has it here."""
+        if isinstance(session, LocalProxy):
+            session = session._get_current_object()
+        if isinstance(session, RedisSession):
+            session.regenerate()
+            return
         app = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
         stock = self._stock(app, self._store())
         if stock is not None:

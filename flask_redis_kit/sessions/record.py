@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -78,6 +78,24 @@ class StoredFields(Mapping[str, bytes]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    @staticmethod
+    def of(fields: Mapping[str, bytes]) -> StoredFields:
+        """Fields that may not come from a server."""
+        if isinstance(fields, StoredFields):
+            return fields
+        return StoredFields({key.encode(): data for key, data in fields.items()})
+
+    def encoded(self) -> dict[bytes, bytes]:
+        """All of them by their encoded names."""
+        return {name: self._stored[name] for name in map(str.encode, self)}
+
+    def after(self, changed: Mapping[bytes, bytes], removed: Iterable[bytes]) -> StoredFields:
+        """What they are with these changes."""
+        stored = {**self._stored, **changed}
+        for name in removed:
+            stored.pop(name, None)
+        return StoredFields(stored)
+
 
 class Loaded(NamedTuple):
     """What lies under an id.
@@ -127,7 +145,8 @@ class Loaded(NamedTuple):
             return None
 
 
-NOTHING: Final = Loaded({}, None, 0.0, False)
+NO_FIELDS: Final = StoredFields({})
+NOTHING: Final = Loaded(NO_FIELDS, None, 0.0, False)
 
 
 def loaded(replies: list[Reply]) -> Loaded:

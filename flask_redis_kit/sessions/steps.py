@@ -20,7 +20,7 @@ from flask_redis_kit.sessions.cookie import Cookie
 from flask_redis_kit.sessions.devices import Devices
 from flask_redis_kit.sessions.errors import SessionInterrupted
 from flask_redis_kit.sessions.ids import digest_of, new_id, new_incarnation
-from flask_redis_kit.sessions.record import DESTROYED, ROTATED, Loaded
+from flask_redis_kit.sessions.record import DESTROYED, NO_FIELDS, ROTATED, Loaded
 from flask_redis_kit.sessions.span import Span
 from flask_redis_kit.sessions.store import Created, Lock, Saved, SessionStore
 
@@ -44,7 +44,7 @@ class Steps:
     def create(self, span: Span, changes: Changes, sid: str) -> Verdict:
         """Store a new session. One trip; on Cluster two if it has a user."""
         contents = self._contents
-        stored = self._store_new(span, changes, sid, goes_on=False)
+        stored = self._store_new(span, changes, sid, new_incarnation(), goes_on=False)
 
         def verdict() -> Cookie:
             cookie = stored()
@@ -62,9 +62,10 @@ class Steps:
         contents, store = self._contents, self._store
         origin, old, found = contents.origin, contents.session, contents.loaded_now
         sid = contents.sid if contents.rotated else new_id(store.config.id_length)
-        stored = self._store_new(span, changes, sid, goes_on=not anew)
+        incarnation = new_incarnation()
+        stored = self._store_new(span, changes, sid, incarnation, goes_on=not anew)
         # the incarnation lets the script know this rotation when its call is sent again
-        destroy = store.destroy(old, ROTATED + new_incarnation(), replaced=True)
+        destroy = store.destroy(old, ROTATED + incarnation, replaced=True)
         if store.wire.clustered:
             destroyed: Result[bool] = lambda: self._call(destroy)  # noqa: E731  # short
         else:
@@ -126,7 +127,7 @@ class Steps:
             store.count("saved" if changes else "prolonged")
             send = contents.forced or changes.permanence or contents.permanent
             kept = found.own if not own else own.applied_to(found.own)
-            contents.became(sid, Loaded({}, incarnation, span.seconds, False, kept), changes)
+            contents.became(sid, Loaded(NO_FIELDS, incarnation, span.seconds, False, kept), changes)
             return Cookie.SET if send else Cookie.KEEP
 
         return verdict
@@ -171,10 +172,12 @@ class Steps:
             raise SessionInterrupted(f"{said[0].upper()}{said[1:]}.", session=session)
         return Cookie.KEEP
 
-    def _store_new(self, span: Span, changes: Changes, sid: str, *, goes_on: bool) -> Verdict:
+    def _store_new(
+        self, span: Span, changes: Changes, sid: str, incarnation: bytes, *, goes_on: bool
+    ) -> Verdict:
         """Enter it in its user's index, then store it: what lives must be in the index."""
         contents, store = self._contents, self._store
-        session, incarnation = digest_of(sid), new_incarnation()
+        session = digest_of(sid)
         own = span.fresh(goes_on=goes_on)
         fields = contents.fields.all_encoded(changes) | own
         entered = self._enter(span, session, first=True)
@@ -195,8 +198,10 @@ class Steps:
                 return self._unsaved(session, error)
             if not created:
                 return self.interrupted(session, "ended")
-            contents.became(sid, Loaded({}, incarnation, span.idle, False, own), changes, session)
-            if span.user is not None:
+            contents.became(
+                sid, Loaded(NO_FIELDS, incarnation, span.idle, False, own), changes, session
+            )
+            if others and span.user is not None:
                 devices = Devices(store, self._call_many, span.least)
                 devices.thin(span.user, store.config.max_per_user, others)
             return Cookie.SET
@@ -214,11 +219,12 @@ class Steps:
 
         ``first``  it is new: nothing else may go before this, and there may be too many now.
         """
-        if span.user is None:
+        user = span.user
+        if user is None:
             return lambda: Outcome({})
         most = self._store.config.max_per_user if first else None
         enrol = self._store.index.enrol(
-            span.user, session, span.entry_seconds, least=span.least, most=most
+            user, session, span.entry_seconds, least=span.least, most=most
         )
         if first and self._store.wire.clustered:
             outcome = self._call(enrol)

@@ -11,12 +11,9 @@
 
 local CHUNK = 7000 -- arguments per command: Lua's stack bounds unpack; even, to keep pairs together
 
-local present = redis.call('HGET', KEYS[1], '\0c')
-if present then
-  return present == ARGV[4] and 1 or present
-end
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  return 0
+  local present = redis.call('HGET', KEYS[1], '\0c')
+  return present and (present == ARGV[4] and 1 or present) or 0
 end
 for from = 3, #ARGV, CHUNK do
   redis.call('HSET', KEYS[1], unpack(ARGV, from, math.min(from + CHUNK - 1, #ARGV)))
