@@ -176,6 +176,7 @@ class RequestBatch:
         """
         with self._lock:
             self.finished = True
+            self._planner = None  # it knows the request, and so this: garbage only for a collector
             self._pending.clear()
             self.flush()
 

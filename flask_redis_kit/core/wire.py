@@ -234,11 +234,15 @@ class Wire:
 
     def _send_and_read(self, commands: Sequence[Command], route: Route | None) -> list[Reply]:
         source = route or self.connector
-        pool, address = source.pool, source.address
+        pool = source.pool
         connection: Any = pool.get_connection()
         try:
-            send_commands(connection, commands, address)
-            return read_replies(connection, len(commands), address)
+            packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+            conversation.write(connection, packed)
+            return conversation.read(connection, len(packed))
+        except _BROKEN as error:
+            connection.disconnect()
+            raise read_error(error, source.address) from error
         except BaseException:
             # also when interrupted between sending and reading: what is still to come on this
             # connection must never be read as somebody else's reply

@@ -197,6 +197,10 @@ def _cookie(request: Request, name: str) -> str:
     """What ``request.cookies`` has, without its search through all headers."""
     header = request.environ.get("HTTP_COOKIE", "")
     if name in header:
+        if header.startswith(name + "="):
+            first: str = header[len(name) + 1 :].partition(";")[0]
+            if is_id(first):  # nothing to unquote, nor to skip
+                return first
         pairs: Any = parse_cookie(header, cls=list)  # type: ignore[arg-type]  # no dictionary of it
         for known, value in pairs:
             if known == name:
