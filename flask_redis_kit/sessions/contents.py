@@ -194,8 +194,9 @@ class Contents:
     def user(self) -> object:
         """Who is logged in, None: nobody."""
         with self.lock:
+            fields = self.fields
             for key in self._config.identity_keys:
-                value = self.fields.get(key)
+                value = fields.get(key)
                 if value is not None:
                     return value
             return None

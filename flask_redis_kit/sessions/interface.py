@@ -11,6 +11,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.local import LocalProxy
 from werkzeug.sansio.http import parse_cookie
 
+from flask_redis_kit.core.feature import state_in
 from flask_redis_kit.core.headers import add_clean, has_field
 from flask_redis_kit.core.request import open_batch
 from flask_redis_kit.sessions.config import SessionsConfig
@@ -57,7 +58,7 @@ class RedisSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
         """The session of a request, not loaded yet. No round trip."""
-        store = self._store()
+        store = self._store(app)
         stock = self._stock(app, store)
         if stock is not None:
             found: SessionMixin = stock.open_session(app, request)
@@ -97,7 +98,7 @@ class RedisSessionInterface(SessionInterface):
         Raises what the server raised for a change that was not stored.
         """
         ours = session if isinstance(session, RedisSession) else None
-        stock = None if ours is not None else self._stock(app, self._store())
+        stock = None if ours is not None else self._stock(app, self._store(app))
         if stock is not None:
             try:
                 stock.save_session(app, session, response)
@@ -160,14 +161,15 @@ class RedisSessionInterface(SessionInterface):
             session.regenerate()
             return
         app = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
-        stock = self._stock(app, self._store())
+        stock = self._stock(app, self._store(app))
         if stock is not None:
             stock.regenerate(session)
         else:
             self._kit.sessions.regenerate(session)
 
-    def _store(self) -> SessionStore:
-        return self._feature.engine()
+    def _store(self, app: Flask) -> SessionStore:
+        store: SessionStore = state_in(app, self._kit.name).engine(self._feature)
+        return store
 
     def _stock(self, app: Flask, store: SessionStore) -> Any:
         """Flask-Session's interface, if ``SESSION_BACKEND`` says so, else None."""

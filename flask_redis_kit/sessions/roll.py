@@ -80,4 +80,6 @@ def _first(replies: list[Reply]) -> int:
 
 def _members(replies: list[Reply]) -> dict[str, bool]:
     flat = replies[0]
+    if not flat:
+        return {}
     return {flat[n].decode(): bool(flat[n + 1]) for n in range(0, len(flat), 2)}

@@ -156,7 +156,7 @@ class Saving:
         span = self._span()
         if found.incarnation is None:
             return self._begin(span, changes)
-        identity = changes.concern(config.identity_keys)
+        identity = changed and changes.concern(config.identity_keys)
         if changes.removed and contents.empty:
             if identity or contents.rotated:
                 return self._end()

@@ -186,8 +186,9 @@ class Span:
         if self._life is not None:
             own[LIFE] = _text(self._life)
         if goes_on:
-            if self._found.created is not None:
-                own[CREATED] = repr(self._found.created).encode()
+            created = self._found.created
+            if created is not None:
+                own[CREATED] = repr(created).encode()
             if self.deadline is not None:
                 own[DEADLINE] = _text(self.deadline)
         return own

@@ -134,10 +134,12 @@ class SessionStore(Witness):
         ``SESSION_ABSOLUTE_TIMEOUT``.
         """
         key = self._key(session)
-        flat = [part for pair in fields.items() for part in pair]
         most = self.config.absolute_timeout
         limit = 0 if most is None else whole(most)
-        call = CREATE.call([key], [whole(seconds), limit, INCARNATION, incarnation, *flat])
+        args: list[Arg] = [whole(seconds), limit, INCARNATION, incarnation]
+        for pair in fields.items():
+            args += pair
+        call = CREATE.call([key], args)
         return Exchange(FEATURE, key, (call,), _created, idempotent=True, deferrable=True)
 
     def save(
