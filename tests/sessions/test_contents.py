@@ -17,7 +17,7 @@ from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.contents import Contents
-from flask_redis_kit.sessions.record import NOTHING, Loaded
+from flask_redis_kit.sessions.record import NOTHING, Loaded, StoredFields
 from flask_redis_kit.sessions.session import RedisSession
 
 codec = Codec()
@@ -255,3 +255,13 @@ def test_two_threads_load_once_and_share_what_was_decoded() -> None:
         list(pool.map(add, (1, 2)))
     assert loads == [1]
     assert sorted(session["a"]) == [1, 2]
+
+
+@pytest.mark.parametrize("key", ["\0c", "\ud800", 7, b"a", None])
+def test_what_no_field_can_be_called_is_not_there(key: Any) -> None:
+    stored = {b"a": codec.encode(1), b"\0c": b"1", b"\xff": b"2"}
+    loaded = Loaded(StoredFields(stored), b"incarnation", 100.0, False)
+    session = RedisSession(Contents(codec, "A" * 43, lambda: loaded))
+    assert key not in session
+    assert session.get(key) is None
+    assert dict(session) == {"a": 1}
