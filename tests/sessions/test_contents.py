@@ -259,7 +259,7 @@ def test_two_threads_load_once_and_share_what_was_decoded() -> None:
 
 @pytest.mark.parametrize("key", ["\0c", "\ud800", 7, b"a", None])
 def test_what_no_field_can_be_called_is_not_there(key: Any) -> None:
-    stored = {b"a": codec.encode(1), b"\0c": b"1", b"\xff": b"2"}
+    stored = {b"a": codec.encode(1), b"\0c": codec.encode(1), b"\xff": b"2"}
     loaded = Loaded(StoredFields(stored), b"incarnation", 100.0, False)
     session = RedisSession(Contents(codec, "A" * 43, lambda: loaded))
     assert key not in session
