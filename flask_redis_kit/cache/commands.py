@@ -95,6 +95,12 @@ def _looking(feature: Cache) -> list[click.Command]:
                 click.echo()
                 table([("tag", "name", "state"), *found.tags])
         if found.state not in ("fresh", "stale"):
+            if what.startswith("/"):
+                click.echo(
+                    f"The host is a part of a page's key: give the whole URL of {what!r} if it was "
+                    "asked for at another one than localhost, or SERVER_NAME.",
+                    err=True,
+                )
             raise SystemExit(1)
 
     return [get, inspect]

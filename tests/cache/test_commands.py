@@ -231,6 +231,12 @@ def test_inspect_takes_the_url_of_a_route(kit: RedisKit, app: Flask, command: Co
     assert (code, found["state"]) == (0, "fresh")
     assert inspected(command, "/page/x")[1]["state"] == "fresh"
     assert inspected(command, "https://localhost/products/7?b=1&a=2")[1]["state"] == "absent"
+    app.test_client().get("/page/far", base_url="http://shop.test")
+    missed = command("inspect", "/page/far")
+    assert missed.exit_code == 1
+    assert "give the whole URL" in missed.stderr
+    assert "give the whole URL" not in command("inspect", "http://shop.test/page/far").stderr
+    assert inspected(command, "http://shop.test/page/far")[1]["state"] == "fresh"
     for url, problem in (
         ("/nothing", "No route answers '/nothing'"),
         ("/plain", "The route 'plain' of '/plain' has no @cache_result."),
