@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from flask_redis_kit.cache import log
 from flask_redis_kit.cache.config import CacheConfig
+from flask_redis_kit.cache.invalidation import ROUNDS
 from flask_redis_kit.cache.shards import FEATURE, Shards
 from flask_redis_kit.cache.signals import BYTES, MILLISECONDS
 from flask_redis_kit.core.exchange import Command, Exchange, Reply
@@ -74,7 +75,8 @@ def of_logs(context: Context[CacheConfig], shards: Shards) -> LogFigures:
         figures = outcome.result()
         tags, size = tags + figures[0], size + figures[1]
         invalidations = max(invalidations, figures[2])  # each is written to every shard
-    return LogFigures(len(logs), tags, size, invalidations)
+    rounds = 1 if len(logs) == 1 else ROUNDS
+    return LogFigures(len(logs), tags, size, -(-invalidations // rounds))
 
 
 def _measuring(key: str) -> Exchange[tuple[int, int, int]]:

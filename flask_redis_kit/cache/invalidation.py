@@ -21,6 +21,9 @@ from flask_redis_kit.core.exchange import Command, Exchange
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context
 
+ROUNDS = 2
+"""How often an invalidation goes to all shards, where there are several; see ``Invalidation``."""
+
 
 class Invalidation:
     """Invalidates values of one application's cache: by tag, by key, all of them. Thread-safe.
@@ -134,7 +137,8 @@ class Invalidation:
         """Send invalidations, those of several shards twice. Whether each did something."""
         done = self._send(exchanges, names)
         if len(exchanges) > 1 and self._shards.count > 1:
-            self._send(exchanges, names)
+            for _ in range(ROUNDS - 1):
+                self._send(exchanges, names)
         return done
 
     def _send(self, exchanges: Sequence[Exchange[bool]], names: tuple[str, ...]) -> list[bool]:

@@ -31,7 +31,7 @@ LUA: dict[str, tuple[str, str, str]] = {
     ),
     "lease token unchecked": (
         "lua/commit.lua",
-        "if not mine and not (holder == false and ARGV[3] == '1') then",
+        "if not mine and not (holder == false and ARGV[3] ~= 'held') then",
         "if false then",
     ),
     "commit without the log": (
