@@ -18,12 +18,12 @@ import statistics
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import Flask
-from werkzeug.test import EnvironBuilder
 
 from benchmarks.caches import CONTENDERS, Asynchronous, Contender, Kit, Peer, Raw, Run
+from benchmarks.requester import requester
 from benchmarks.stampede import CALLERS, stampede
 from tests.harness.engines import engines
 from tests.harness.proxy import Proxy
@@ -114,17 +114,11 @@ def _page() -> str:
 
 def requests_to(app: Flask) -> Run:
     """``GET /page``, as a WSGI server would ask."""
-    made = EnvironBuilder(path="/page").get_environ()
-    made["REMOTE_ADDR"] = "127.0.0.1"
-
-    def start_response(status: str, *_: Any) -> Any:
-        assert status == "200 OK", status
+    call = requester(app, length=len(PAGE))
 
     def run(count: int) -> None:
         for _ in range(count):
-            body = app(dict(made), start_response)
-            assert len(b"".join(body)) == len(PAGE)
-            body.close()  # type: ignore[attr-defined]  # werkzeug's iterable has it
+            call()
 
     return run
 

@@ -23,8 +23,8 @@ from typing import Any, get_args
 import flask_limiter
 import redis
 from flask import Flask
-from werkzeug.test import EnvironBuilder
 
+from benchmarks.requester import requester
 from flask_redis_kit import RedisKit
 from flask_redis_kit.core.wire import Wire
 from flask_redis_kit.ratelimit.limits import Algorithm, Claim, Limit
@@ -77,22 +77,6 @@ def _limited(limit: Callable[[str], Callable[[Any], Any]], limits: int) -> Calla
     return page
 
 
-def _requester(app: Flask, path: str = "/page", status: str = "200 OK") -> Call:
-    """Calls the application as a WSGI server would; no test client's cost."""
-    made = EnvironBuilder(path=path).get_environ()
-    made["REMOTE_ADDR"] = "127.0.0.1"
-
-    def start_response(got: str, *_: Any) -> Any:
-        assert got == status, got
-
-    def call() -> None:
-        body = app(dict(made), start_response)
-        b"".join(body)
-        body.close()  # type: ignore[attr-defined]  # werkzeug's iterable has it
-
-    return call
-
-
 def _timed(call: Call, requests: int) -> float:
     """Elapsed time of one request, in µs."""
     started = time.perf_counter()
@@ -118,7 +102,7 @@ def admitted(rtt: float, limits: int, requests: int, repeats: int) -> None:
     with Server(engines()[0]) as server, Proxy(server.socket_path) as proxy:
         trips = {}
         for make in makes:
-            call = _requester(make(proxy.url, limits))
+            call = requester(make(proxy.url, limits))
             call()
             with proxy.counting() as count:
                 call()
@@ -127,7 +111,7 @@ def admitted(rtt: float, limits: int, requests: int, repeats: int) -> None:
             proxy.delay(rtt / 1000)
         url = proxy.url if rtt else server.url
         apps = [make(url, limits) for make in makes]
-        medians = _in_turns({app.name: _requester(app) for app in apps}, requests, repeats)
+        medians = _in_turns({app.name: requester(app) for app in apps}, requests, repeats)
     over = {name: median - medians["bare"] for name, median in medians.items()}
     for name, median in medians.items():
         print(
@@ -140,13 +124,13 @@ def admitted(rtt: float, limits: int, requests: int, repeats: int) -> None:
 def refused(requests: int, repeats: int) -> None:
     """A client that goes on asking after its limit is used up."""
     with Server(engines()[0]) as server:
-        calls = {"bare": _requester(bare("", 0))}
+        calls = {"bare": requester(bare("", 0))}
         for make in (kit_app, peer_app):
             app = make(server.url, 1)
-            spend = _requester(app, "/refused")
+            spend = requester(app, "/refused")
             for _ in range(5):
                 spend()
-            calls[app.name] = _requester(app, "/refused", "429 TOO MANY REQUESTS")
+            calls[app.name] = requester(app, "/refused", status="429 TOO MANY REQUESTS")
         medians = _in_turns(calls, requests, repeats)
     for name, median in medians.items():
         print(f"  {name:14}{1e6 / median:9.0f} requests/s{median:9.0f} µs")
@@ -198,7 +182,7 @@ def server_time(requests: int) -> None:
         for limits in (1, 3):
             for make in (kit_app, peer_app):
                 app = make(server.url, limits)
-                call = _requester(app)
+                call = requester(app)
                 for _ in range(100):
                     call()
                 client.config_resetstat()

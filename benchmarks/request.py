@@ -25,8 +25,8 @@ from flask import Flask, session
 from flask_caching import Cache
 from flask_session import Session
 from flask_session.redis import RedisSessionInterface as PeerSessionInterface
-from werkzeug.test import EnvironBuilder
 
+from benchmarks.requester import requester
 from flask_redis_kit import RedisKit, RedisSessionInterface
 from tests.harness.engines import engines
 from tests.harness.proxy import Proxy
@@ -130,18 +130,8 @@ def _requester(app: Flask) -> Call:
     assert client.get("/login").status_code in {200, 404}
     cookie = client.get_cookie("session")
     session_id = cookie.value if cookie else "x" * 43
-    made = EnvironBuilder(path="/page", headers=[("Cookie", f"session={session_id}")]).get_environ()
-    made["REMOTE_ADDR"] = "127.0.0.1"
-
-    def start_response(status: str, *_: Any) -> Any:
-        assert status == "200 OK", status
-
-    def call() -> None:
-        body = app(dict(made), start_response)
-        assert len(b"".join(body)) == len(PAGE)
-        body.close()  # type: ignore[attr-defined]  # werkzeug's iterable has it
-
-    return call
+    cookies = [("Cookie", f"session={session_id}")]
+    return requester(app, length=len(PAGE), headers=cookies)
 
 
 def main() -> None:
