@@ -34,6 +34,8 @@ class Diagnosis:
     handshake_metadata: Any
     _poller: Any = None
     _polled: Any = None
+    connects = 2
+    """How often it tries when the server cuts it before the handshake is done."""
     generation = 0
     """The pool's generation that it was connected in; see ``Pool.drop``."""
     credentials = "REDIS_USERNAME and REDIS_PASSWORD, or the user:password@ part of REDIS_URL"
@@ -55,15 +57,20 @@ class Diagnosis:
         return bool(reader is not None and hasattr(reader, "has_data") and reader.has_data())
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        """Connect and shake hands; every failure is a ``ServerError`` that names the cure."""
-        if self._sock:
-            return
-        try:
-            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
-        except (ServerError, EmbeddedError):
-            raise
-        except (redis_errors.RedisError, OSError) as error:
-            raise self._diagnosed(error) from error
+        """Connect and shake hands; every failure is a ``ServerError`` that names the cure.
+
+        Cut in the handshake (``CLIENT KILL``, a failover), it tries again: nothing was sent.
+        """
+        for left in reversed(range(self.connects)):
+            if self._sock:
+                return
+            try:
+                super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+            except (ServerError, EmbeddedError):
+                raise
+            except (redis_errors.RedisError, OSError) as error:
+                if not left or not _closed_at_once(error):
+                    raise self._diagnosed(error) from error
 
     def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         """The handshake, and the check that the server is new enough."""
@@ -228,7 +235,8 @@ def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
 
 def _closed_at_once(error: Exception) -> bool:
     text = str(error)
-    return "Connection closed by server" in text or "reset by peer" in text
+    signs = ("Connection closed by server", "reset by peer", "Broken pipe")
+    return any(sign in text for sign in signs)
 
 
 def _reason_of(error: ssl.SSLError) -> str:

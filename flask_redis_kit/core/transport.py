@@ -72,6 +72,7 @@ class _Followed(Diagnosis):
     """Asks Sentinel where to connect, at every connect, and makes sure of the server's role."""
 
     socket_timeout: float | None
+    connects = 3  # a failover cuts connections to the old master and to the new one
 
     def __init__(
         self, *, directory: SentinelDirectory, watcher: SwitchWatcher, role: Role, **kwargs: Any

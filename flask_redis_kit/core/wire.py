@@ -1,9 +1,11 @@
 """Sends Exchanges over a connector: one alone, or several in one round trip.
 
 What is sent again, and when: a command that never left is sent on a new connection; one whose
-connection broke before its reply is sent once more only if its Exchange is idempotent; one whose
-reply is late is never sent again. What the server refused to run is sent again whatever it does: a
-call of a script that it doesn't know, and a write where Sentinel's master is one no more.
+connection broke before its reply is sent once more only if its Exchange is idempotent (twice where
+Sentinel is followed: a failover cuts connections to the old master, and to the new one when its
+promotion is seen); one whose reply is late is never sent again. What the server refused to run is
+sent again whatever it does: a call of a script that it doesn't know, and a write where Sentinel's
+master is one no more.
 redis-py's own retries are off.
 """
 
@@ -89,14 +91,28 @@ class Wire:
         except CircuitOpen as error:
             return [Outcome(error=error) for _ in exchanges]
         outcomes, broken = self._attempt(exchanges, tally)
-        if broken is not None and broken.maybe_sent and not isinstance(broken, ReplyTimeout):
-            again = [n for n, exchange in enumerate(exchanges) if exchange.idempotent]
-            if again:
-                _tell_retry(self, [c for n in again for c in exchanges[n].commands], "broken")
-                retried, _ = self._attempt([exchanges[n] for n in again], tally)
-                for n, outcome in zip(again, retried, strict=True):
-                    outcomes[n] = outcome
+        if broken is not None:
+            self._send_broken_again(exchanges, outcomes, broken, tally)
         return outcomes
+
+    def _send_broken_again(
+        self,
+        exchanges: Sequence[Exchange[Any]],
+        outcomes: list[Outcome[Any]],
+        broken: ServerUnavailable | None,
+        tally: Tally | None,
+    ) -> None:
+        """Once more what may run twice, if the connection broke; its outcomes take their places."""
+        places = [n for n, exchange in enumerate(exchanges) if exchange.idempotent]
+        again = [exchanges[n] for n in places]
+        for _ in range(1 if self.connector.following is None else 2):
+            cut = broken is not None and broken.maybe_sent and not isinstance(broken, ReplyTimeout)
+            if not again or not cut:
+                return
+            _tell_retry(self, [c for exchange in again for c in exchange.commands], "broken")
+            retried, broken = self._attempt(again, tally)
+            for place, outcome in zip(places, retried, strict=True):
+                outcomes[place] = outcome
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation, each of its Exchanges in its own round trip."""

@@ -75,6 +75,25 @@ def test_an_error_in_one_exchange_does_not_poison_the_others(wire: Wire) -> None
         failed.result()
 
 
+def test_a_connection_cut_in_its_handshake_is_made_again(wire: Wire, proxy: Proxy) -> None:
+    proxy.cut_handshakes(1)
+    assert wire.send(add("n")) == 1  # nothing had been sent: whatever it is, it may go out now
+    proxy.cut()
+    proxy.cut_handshakes(1)
+    assert wire.send(add("n")) == 2
+    assert proxy.connections == 4
+
+
+def test_a_server_that_cuts_every_handshake_is_named_after_the_second(
+    wire: Wire, proxy: Proxy
+) -> None:
+    proxy.cut_handshakes(2)
+    with pytest.raises(ServerUnavailable, match="closed the connection at once"):
+        wire.send(add("n"))
+    assert proxy.connections == 2
+    assert wire.send(add("n")) == 1
+
+
 def test_a_flushed_script_is_taught_again_and_runs_once(wire: Wire, server: Server) -> None:
     assert wire.send(count_up("n")) == 1
     with server.client() as client:

@@ -20,6 +20,7 @@ class Faults:
             self.drop_all_replies = False
             self._drop_replies = 0
             self._cut_after: int | None = None
+            self._cut_handshakes = 0
             self._rewrites: tuple[tuple[bytes, bytes], ...] = ()
 
     def set_drop_replies(self, n: int | None) -> None:
@@ -33,6 +34,11 @@ class Faults:
         with self._lock:
             self._cut_after = size
 
+    def set_cut_handshakes(self, n: int) -> None:
+        """Cut the next ``n`` connections that shake hands."""
+        with self._lock:
+            self._cut_handshakes = n
+
     def add_rewrite(self, old: bytes, new: bytes) -> None:
         """Replace ``old`` by ``new`` in replies."""
         with self._lock:
@@ -44,6 +50,14 @@ class Faults:
             if not self._drop_replies:
                 return False
             self._drop_replies -= 1
+            return True
+
+    def cuts_handshake(self) -> bool:
+        """Whether to cut the connection whose handshake is answered now; counts against ``n``."""
+        with self._lock:
+            if not self._cut_handshakes:
+                return False
+            self._cut_handshakes -= 1
             return True
 
     def passes(self, size: int) -> int | None:

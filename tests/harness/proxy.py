@@ -150,6 +150,10 @@ class Proxy:
         """Close a connection, once, when ``size`` more bytes of (no handshake's) replies passed."""
         self._faults.set_cut_after(size)
 
+    def cut_handshakes(self, n: int) -> None:
+        """Close the next ``n`` connections that shake hands, before they are answered."""
+        self._faults.set_cut_handshakes(n)
+
     def refuse(self) -> None:
         """Stop listening: new connections are refused, existing ones go on (see ``cut()``)."""
         with self._listening:

@@ -127,6 +127,8 @@ class Pump:
             if self._in_burst:
                 self._await_end_of_burst()
                 of_trip = self._end_burst()
+                if not of_trip and self._faults.cuts_handshake():
+                    return
                 drop = of_trip and self._faults.drops_trip()
                 self._closed.wait(self._faults.delay)
             if drop or self._faults.drop_all_replies:

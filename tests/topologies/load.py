@@ -33,6 +33,7 @@ class _Writer:
     acknowledged: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    reasons: list[str] = field(default_factory=list)
     longest: float = 0.0
 
 
@@ -56,7 +57,8 @@ class Load:
             try:
                 self._write(writer.key, str(number))
             except FAILURES as error:
-                writer.errors[f"{type(error).__name__}"] += 1
+                writer.errors[type(error).__name__] += 1
+                writer.reasons.append(f"{writer.key}: {error!r} of {error.__cause__!r}")
             else:
                 writer.acknowledged.append(str(number))
                 writer.times.append(time.monotonic())
@@ -137,6 +139,7 @@ class Load:
             f"{title}: {self.written} writes acknowledged, {lost} lost, {twice} twice, "
             f"{sum(self.errors.values())} errors {dict(self.errors)}, longest gap "
             f"{self.longest_gap:.2f} s, longest write {self.longest_write:.2f} s"
+            + "".join(f"\n  {reason}" for writer in self.writers for reason in writer.reasons[:3])
         )
 
 

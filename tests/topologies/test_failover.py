@@ -129,6 +129,37 @@ def test_a_coordinated_failover_is_not_noticed(sentinels: SentinelGroup) -> None
     assert sum(once.errors.values()) <= len(once.writers)
 
 
+def test_a_write_that_may_run_twice_survives_two_cuts_in_a_row(sentinels: SentinelGroup) -> None:
+    """A failover may cut it on the old master, and again on the new one at once."""
+    with (
+        wire_to(sentinels.url_with(socket_timeout=10)) as wire,
+        sentinels.master().client(decode_responses=True) as master,
+    ):
+        wire.send(get("a"))
+        master.client_pause(60_000, all=False)
+        write = threading.Thread(target=wire.send, args=(put("a", "2"),))
+        write.start()
+        try:
+            for _ in range(2):
+                master.client_kill_filter(_id=blocked_writer(master))
+            blocked_writer(master)
+        finally:
+            master.client_unpause()
+            write.join(timeout=30)
+        assert wire.send(get("a")) == b"2"
+
+
+def blocked_writer(master: redis.Redis) -> str:
+    """The connection whose SET waits, once there is one."""
+
+    def waiting() -> list[str]:
+        clients: list[dict[str, str]] = master.client_list()
+        return [client["id"] for client in clients if client["cmd"] == "set"]
+
+    wait_until(waiting, what="the write to reach the server")
+    return waiting()[0]
+
+
 def test_a_sentinel_that_missed_the_failover_is_not_believed(
     own_sentinels: Callable[..., SentinelGroup],
 ) -> None:
