@@ -100,7 +100,7 @@ def test_a_failover_on_command_loses_no_more_than_the_replication_lag(
     stock_lost, _ = fate_of(stock, sentinels, "the same with redis-py's own client")
     assert lost <= LAG
     assert twice == 0
-    assert sum(load.errors.values()) <= len(load.writers)
+    assert sum(load.errors.values()) <= 2 * len(load.writers)
     assert stock_lost > LAG  # or this test would prove nothing
 
 
@@ -124,9 +124,9 @@ def test_a_coordinated_failover_is_not_noticed(sentinels: SentinelGroup) -> None
     assert fate_of(load, sentinels, "COORDINATED, may run twice") == (0, 0)
     assert fate_of(once, sentinels, "COORDINATED, must not run twice") == (0, 0)
     assert not load.errors
-    # Sentinel cuts all connections to the new master once, when it has seen the promotion: a
-    # write that must not run twice is not sent again if it was under way at that moment
-    assert sum(once.errors.values()) <= len(once.writers)
+    # a write that must not run twice is not sent again if it was under way when it was cut: on the
+    # old master, and on the new one when Sentinel has seen the promotion
+    assert sum(once.errors.values()) <= 2 * len(once.writers)
 
 
 def test_a_write_that_may_run_twice_survives_two_cuts_in_a_row(sentinels: SentinelGroup) -> None:
