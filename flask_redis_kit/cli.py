@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from flask.cli import AppGroup, with_appcontext
 
 from flask_redis_kit.core import health
 from flask_redis_kit.core.counters import KEYSPACE
+from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Feature
 from flask_redis_kit.core.names import DEFAULT_NAME, group_name
@@ -39,8 +41,21 @@ def _in_app_context(command: click.Command) -> click.Command:
         for inner in command.commands.values():
             _in_app_context(inner)
     elif command.callback is not None:
-        command.callback = with_appcontext(command.callback)
+        command.callback = with_appcontext(_told(command.callback))
     return command
+
+
+def _told(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """A setting with which a feature can't work, as a sentence and not as a traceback."""
+
+    @functools.wraps(callback)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return callback(*args, **options)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
 
 
 def _state(kit_name: str) -> KitState:

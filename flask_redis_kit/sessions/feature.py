@@ -63,16 +63,14 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
                 "session and forgets it at the end. Nobody can stay logged in.",
                 context.app.name,
             )
-        for setting, cure in self._cookie_errors(context):
-            raise ConfigError(
-                f"{setting}: browsers drop such a cookie. Cure: {cure}.",
-                key=setting.partition("=")[0],
-            )
+        for error in _errors(context):
+            raise error
         config = context.config
         store = SessionStore(context.wire, context.keys, context.codec, config, context.counters)
         if config.moves:
-            for warning in _unsafe_to_move(context):
+            for warning in _elsewhere(context):
                 log.warning("%s", warning)
+        if config.moves and config.key_prefix:  # without one a cookie could name any key
             legacy = LegacyStore(config.key_prefix, config.serialization_format)
             lifetime = context.app.permanent_session_lifetime
             store.predecessor = Moving(store, legacy, config.idle_of(lifetime))
@@ -95,9 +93,8 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
     def warnings(self, context: Context[SessionsConfig]) -> Iterable[str]:
         if not context.config.enabled or not _is_ours(context):
             return
-        for setting, cure in self._cookie_errors(context):
-            yield f"{setting}: browsers drop such a cookie. Cure: {cure}."
-        yield from _unsafe_to_move(context)
+        yield from map(str, _errors(context))
+        yield from _elsewhere(context)
         yield from eviction_warnings(
             context.wire,
             "who is logged in can be logged out at any time",
@@ -107,7 +104,15 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         yield from _cookie_settings(context.app).warnings()
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
-        """Give ``flask.session`` a new id and keep its data; see ``RedisSession.regenerate``."""
+        """Give ``flask.session`` a new id and keep its data; see ``RedisSession.regenerate``.
+
+        A session of ``SESSION_BACKEND="flask-session"`` is given one by Flask-Session.
+        """
+        if not isinstance(session, RedisSession):
+            stock = self.engine().stock  # made when the first session was opened by it
+            if stock is not None and isinstance(session, stock.session_class):
+                stock.regenerate(session)
+                return
         _ours(session, "regenerate()").regenerate()
 
     def exclusive(self, wait: float = 5, ttl: float = 30) -> Exclusive:
@@ -153,23 +158,52 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         least = context.config.idle_of(context.app.permanent_session_lifetime)
         return Devices(self.engine(), context.send_many, least)
 
-    def _cookie_errors(self, context: Context[SessionsConfig]) -> Iterable[tuple[str, str]]:
-        return _cookie_settings(context.app).errors() if _is_ours(context) else ()
-
 
 def _is_ours(context: Context[SessionsConfig]) -> bool:
     ours = getattr(context.app.session_interface, "finishes_batch_of", None)
     return ours is not None and bool(ours(context.kit_name))
 
 
-def _unsafe_to_move(context: Context[SessionsConfig]) -> Iterator[str]:
-    """Flask-Session's sessions that would not be found, or not be told from other keys."""
+def _errors(context: Context[SessionsConfig]) -> Iterator[ConfigError]:
+    """Settings with which sessions can't work, or not safely, where the interface is the kit's.
+
+    Looked at when sessions are first used, as Flask's own may be set after ``init_app``.
+    """
     config = context.config
-    if config.moves and not config.key_prefix:
-        yield (
-            "SESSION_KEY_PREFIX is empty: a cookie with the name of another program's key reaches "
-            "that key. Give Flask-Session's sessions a database of their own."
+    if not config.enabled:
+        return
+    if not config.key_prefix and config.backend == "flask-session":
+        yield _no_prefix("Set a prefix that no other key begins with; everybody logs in once more.")
+    if not _is_ours(context):
+        return
+    if not config.key_prefix and config.backend == "redis" and config.moves:
+        yield _no_prefix(
+            "Set SESSION_LEGACY=False. To log nobody out, stop what runs Flask-Session, and then "
+            "take its sessions over by `flask redis sessions migrate`."
         )
+    for setting, cure in _cookie_settings(context.app).errors():
+        yield ConfigError(
+            f"{setting}: browsers drop such a cookie. Cure: {cure}.", key=setting.partition("=")[0]
+        )
+    if config.use_signer and not context.app.secret_key:
+        yield ConfigError(
+            "SESSION_USE_SIGNER=True needs a SECRET_KEY to sign the session's cookie with. Set it, "
+            "the one that Flask-Session had, or do without SESSION_USE_SIGNER.",
+            key="SECRET_KEY",
+        )
+
+
+def _no_prefix(cure: str) -> ConfigError:
+    return ConfigError(
+        "SESSION_KEY_PREFIX is empty: a cookie could name any key of the server, to have it read "
+        f"as a session and removed by a logout. {cure}",
+        key="SESSION_KEY_PREFIX",
+    )
+
+
+def _elsewhere(context: Context[SessionsConfig]) -> Iterator[str]:
+    """Flask-Session's sessions that would not be found, as they lie on another server."""
+    config = context.config
     theirs = place_of(config.redis) if config.moves else None
     ours = context.wire.connector.address
     local = ("localhost:", "127.0.0.1:")
@@ -196,7 +230,8 @@ def _cookie_settings(app: Flask) -> CookieSettings:
 
 
 def _current() -> RedisSession:
-    return _ours(flask_session._get_current_object(), "exclusive()")  # type: ignore[attr-defined]
+    session = flask_session._get_current_object()  # type: ignore[attr-defined]
+    return _ours(session, "exclusive()")
 
 
 def _current_handle() -> str | None:
@@ -209,10 +244,14 @@ def _current_handle() -> str | None:
 
 
 def _ours(session: object, what: str) -> RedisSession:
-    if not isinstance(session, RedisSession):
-        raise TypeError(
-            f"{what} needs a session of the kit, not {type(session).__name__}. Did you "
-            "forget app.session_interface = RedisSessionInterface(kit), or set "
-            "SESSION_BACKEND='flask-session'?"
+    if isinstance(session, RedisSession):
+        return session
+    kind = session.__class__  # of what a proxy stands for
+    if kind.__module__.partition(".")[0] == "flask_session":
+        cure = (
+            "Flask-Session has nothing like it: set SESSION_BACKEND='redis' (and "
+            "app.session_interface = RedisSessionInterface(kit))."
         )
-    return session
+    else:
+        cure = "Did you forget app.session_interface = RedisSessionInterface(kit)?"
+    raise TypeError(f"{what} needs a session of the kit, not {kind.__name__}. {cure}")

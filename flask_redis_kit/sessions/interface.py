@@ -6,9 +6,8 @@ from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from flask import Flask, Request, Response, current_app, request
+from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
-from werkzeug.local import LocalProxy
 from werkzeug.sansio.http import parse_cookie
 
 from flask_redis_kit.core.feature import state_in
@@ -155,17 +154,7 @@ class RedisSessionInterface(SessionInterface):
 
     def regenerate(self, session: MutableMapping[str, Any]) -> None:
         """The same as ``kit.sessions.regenerate(session)``; Flask-Session has it here."""
-        if isinstance(session, LocalProxy):
-            session = session._get_current_object()
-        if isinstance(session, RedisSession):
-            session.regenerate()
-            return
-        app = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
-        stock = self._stock(app, self._store(app))
-        if stock is not None:
-            stock.regenerate(session)
-        else:
-            self._kit.sessions.regenerate(session)
+        self._kit.sessions.regenerate(session)
 
     def _store(self, app: Flask) -> SessionStore:
         store: SessionStore = state_in(app, self._kit.name).engine(self._feature)

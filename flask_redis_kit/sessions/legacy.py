@@ -40,9 +40,19 @@ class _Reading(Exchange[Legacy | None]):
     __slots__ = ()
 
     def outcome(self, replies: list[Reply]) -> Outcome[Legacy | None]:
-        found = replies[0]
-        if isinstance(found, ResponseError) and str(found).startswith("WRONGTYPE"):
-            return Outcome(error=Unreadable(str(found)))
+        if _is_of_another_type(replies[0]):
+            return Outcome(error=Unreadable(str(replies[0])))
+        return super().outcome(replies)
+
+
+class _Removing(Exchange[bool]):
+    """The removal of a session; a key of another type is none, and stays."""
+
+    __slots__ = ()
+
+    def outcome(self, replies: list[Reply]) -> Outcome[bool]:
+        if _is_of_another_type(replies[0]):
+            return Outcome(False)
         return super().outcome(replies)
 
 
@@ -92,9 +102,12 @@ class LegacyStore:
         return Exchange(FEATURE, key, (command,), _yes, idempotent=True, deferrable=True)
 
     def remove(self, sid: str) -> Exchange[bool]:
-        """Remove a session: its visitor has logged out. False: there was none. Idempotent."""
+        """Remove a session: its visitor has logged out. False: there was none. Idempotent.
+
+        ``GETDEL``, unlike ``UNLINK``, refuses what is no string: another program's, so it stays.
+        """
         key = self.key(sid)
-        return Exchange(FEATURE, key, (("UNLINK", key),), _yes, idempotent=True, deferrable=True)
+        return _Removing(FEATURE, key, (("GETDEL", key),), _yes, idempotent=True, deferrable=True)
 
     def key(self, sid: str) -> str:
         """Where Flask-Session keeps the session with this id (not the hashed one)."""
@@ -108,6 +121,10 @@ def place_of(client: object) -> str | None:
     if not isinstance(kwargs, dict) or "host" not in kwargs:
         return None
     return f"{kwargs['host']}:{kwargs.get('port', 6379)}/{kwargs.get('db') or 0}"
+
+
+def _is_of_another_type(reply: Reply) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def _yes(replies: list[Reply]) -> bool:

@@ -224,8 +224,17 @@ def test_values_that_json_has_not_are_shown_all_the_same(shop: Shop) -> None:
     assert shown["keys"]["grid"]["value"] == "{(1, 2): 3}"
 
 
+@pytest.mark.parametrize("words", [("count",), ("list", "7"), ("show", "h" * 43), ("migrate",)])
+def test_settings_with_which_sessions_can_not_work_are_a_sentence(
+    made: Made, words: tuple[str, ...]
+) -> None:
+    result = run(made(SESSION_COOKIE_NAME="__Host-id"), *words)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: SESSION_COOKIE_NAME='__Host-id': browsers drop ")
+
+
 def test_with_no_prefix_other_programs_keys_are_safe(made: Made, redis_client: redis.Redis) -> None:
-    shop = made(SESSION_KEY_PREFIX="")
+    shop = made(SESSION_KEY_PREFIX="", SESSION_LEGACY=False)
     task = "celery-task-meta-1d7f0b60-1b0a-4b43-8f5c-5f2d7a3f0c11"
     redis_client.set(task, b'{"status": "SUCCESS"}')
     assert run(shop, "migrate", answer="n\n").exit_code == 1

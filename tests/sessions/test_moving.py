@@ -13,13 +13,13 @@ import pytest
 import redis
 from flask import Flask, session
 
-from flask_redis_kit import ConfigError
+from flask_redis_kit import ConfigError, RedisKit, RedisSessionInterface
 from flask_redis_kit.core.exchange import Outcome
 from flask_redis_kit.sessions import signals
 from flask_redis_kit.sessions.ids import digest_of
 from tests.harness.proxy import Proxy
 from tests.sessions.peer import Browser, new_worker, old_worker
-from tests.sessions.shop import Shop
+from tests.sessions.shop import Shop, add_simple_views
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.standalone("Flask-Session takes no client of a Cluster")
@@ -278,11 +278,11 @@ def test_what_is_unreadable_is_no_session_and_no_error(new: New, redis_client: r
 
 
 def test_a_cookie_cannot_reach_the_kits_own_keys(new: New, redis_client: redis.Redis) -> None:
-    after = new(SESSION_KEY_PREFIX="")
+    after = new(SESSION_KEY_PREFIX="a")
     other = "another:program:s:value"
     redis_client.set(other, b"\x81\xa7user_id\xa17", ex=60)
     browser = Browser()
-    browser.cookie = other
+    browser.cookie = other[1:]
     assert everything(after.app, browser) == {}
 
 
@@ -485,11 +485,73 @@ def test_a_setting_that_can_not_be_right_is_refused(new: New) -> None:
         new(SESSION_BACKEND="memcached")
 
 
-def test_an_empty_prefix_is_warned_of(new: New, caplog: pytest.LogCaptureFixture) -> None:
-    for prefix, expected in (("", 1), ("s:", 0)):
-        caplog.clear()
-        new(SESSION_KEY_PREFIX=prefix).visitor().get("/untouched")
-        assert caplog.text.count("SESSION_KEY_PREFIX is empty") == expected
+@pytest.mark.parametrize("path", ["/clear", "/read-and-clear", "/all", "/untouched"])
+@pytest.mark.parametrize("backend", ["redis", "flask-session"])
+def test_an_empty_prefix_is_refused_before_a_cookie_can_name_another_program_s_key(
+    new: New, redis_client: redis.Redis, backend: str, path: str
+) -> None:
+    orders, profile = "orders-waiting-for-payment", "profile-of-user-number-one"
+    redis_client.hset(orders, "7", "a pen")
+    redis_client.set(profile, b'{"user_id": 1}')
+    shop = new(SESSION_KEY_PREFIX="", SESSION_BACKEND=backend)
+    shop.app.testing = True
+    for name in (orders, profile):
+        with pytest.raises(ConfigError, match=r"SESSION_KEY_PREFIX is empty.* Set "):
+            shop.visitor(name).get(path)
+    assert redis_client.hgetall(orders) == {b"7": b"a pen"}
+    assert redis_client.ttl(profile) == -1
+    redis_client.delete(orders, profile)
+
+
+def test_what_was_used_before_the_interface_was_set_looks_for_nothing_without_a_prefix(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    orders = "orders-waiting-for-payment"
+    redis_client.hset(orders, "7", "a pen")
+    app = Flask("early")
+    app.config.update(REDIS_URL=redis_url, SESSION_TYPE="redis", SESSION_KEY_PREFIX="")
+    kit = RedisKit(app, features=("sessions",))  # Flask-Session's own interface may be the one
+    with app.app_context():
+        assert kit.sessions.list("7") == []
+    app.session_interface = RedisSessionInterface(kit)
+    add_simple_views(app)
+    client = app.test_client()
+    client.set_cookie("session", orders)
+    assert client.get("/clear").status_code == 200
+    assert redis_client.hgetall(orders) == {b"7": b"a pen"}
+    redis_client.delete(orders)
+    with app.app_context():
+        kit.close()
+
+
+def test_without_a_prefix_all_can_be_moved_at_once(old: Old, new: New) -> None:
+    browser, before = Browser(), old(SESSION_KEY_PREFIX="")
+    browser.get(before, "/login/7")
+    cookie, after = browser.cookie, new(SESSION_KEY_PREFIX="", SESSION_LEGACY=False)
+    words = ["redis", "sessions", "migrate", "--yes"]
+    assert "1 moved" in after.app.test_cli_runner().invoke(args=words).output
+    assert everything(after.app, browser) == {"user_id": "7"}
+    assert browser.cookie == cookie
+
+
+def test_a_logout_leaves_a_key_of_another_type(new: New, redis_client: redis.Redis) -> None:
+    sid = "s" * 43
+    redis_client.sadd(f"session:{sid}", "of another program")
+    for path in ("/clear", "/read-and-clear"):
+        assert new().visitor(sid).get(path).status_code == 200
+    assert redis_client.smembers(f"session:{sid}") == {b"of another program"}
+    redis_client.delete(f"session:{sid}")
+
+
+@pytest.mark.parametrize("backend", ["redis", "flask-session"])
+def test_a_signer_without_a_key_is_found_at_the_first_request(new: New, backend: str) -> None:
+    shop = new(SESSION_USE_SIGNER=True, SESSION_BACKEND=backend)  # what sets the key comes later
+    shop.app.secret_key = None
+    shop.app.testing = True
+    with pytest.raises(ConfigError, match="SESSION_USE_SIGNER=True needs a SECRET_KEY"):
+        shop.visitor().get("/untouched")
+    shop.app.secret_key = "found"
+    assert shop.visitor().get("/set/a/1").status_code == 200
 
 
 def test_sessions_on_another_server_are_warned_of(

@@ -97,12 +97,16 @@ def test_other_features_share_the_request(stock: Stock, proxy: Proxy) -> None:
     assert [command[0] for command in count.commands] == [b"SET"]
 
 
-def test_its_interface_regenerates(stock: Stock, redis_client: redis.Redis) -> None:
+@pytest.mark.parametrize("by", ["interface", "kit"])
+def test_it_is_given_another_id_by_flask_session(
+    stock: Stock, redis_client: redis.Redis, by: str
+) -> None:
     shop, browser = stock(), Browser()
 
     @shop.app.get("/rotate")
     def rotate() -> str:
-        shop.app.session_interface.regenerate(session)  # type: ignore[attr-defined]
+        who: Any = shop.app.session_interface if by == "interface" else shop.kit.sessions
+        who.regenerate(session)
         return ""
 
     browser.get(shop.app, "/set/a/1")
@@ -111,6 +115,19 @@ def test_its_interface_regenerates(stock: Stock, redis_client: redis.Redis) -> N
     assert browser.cookie != cookie
     assert not redis_client.exists(f"session:{cookie}")
     assert everything(shop.app, browser)["a"] == "1"
+
+
+def test_what_flask_session_has_not_says_so(stock: Stock) -> None:
+    shop = stock()
+
+    @shop.app.get("/exclusive")
+    @shop.kit.sessions.exclusive()
+    def exclusive() -> str:
+        return ""
+
+    shop.app.testing = True
+    with pytest.raises(TypeError, match="nothing like it: set SESSION_BACKEND='redis'"):
+        shop.visitor().get("/exclusive")
 
 
 def test_a_client_that_decodes_does_it_no_harm(stock: Stock) -> None:
