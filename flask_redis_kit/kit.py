@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import weakref
 from collections.abc import Iterable, Mapping
@@ -88,7 +89,7 @@ class RedisKit:
         self._features: dict[str, Feature[Any, Any]] = {}
         self._states: weakref.WeakSet[KitState] = weakref.WeakSet()
         self._latest: weakref.ref[KitState] | None = None
-        for feature in features:
+        for feature in plugins.several(features):
             cls = BUILTIN.get(feature)
             self.register(plugins.make(feature, tuple(BUILTIN)) if cls is None else cls())
         if app is not None:
@@ -117,7 +118,9 @@ class RedisKit:
                 f"This kit was made without the feature {name!r}: "
                 f"RedisKit(features=(..., {name!r}))."
             )
-        raise AttributeError(f"RedisKit has no attribute or feature {name!r}.")
+        near = difflib.get_close_matches(name, [*BUILTIN, *dir(type(self))], n=1, cutoff=0.7)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"RedisKit has no attribute or feature {name!r}.{hint}")
 
     def init_app(self, app: Flask, **arguments: object) -> None:
         """Read the settings, prepare the features, add ``flask redis``. No I/O.
@@ -127,9 +130,13 @@ class RedisKit:
         """
         kits = app.extensions.setdefault("redis_kit", {})
         if self.name in kits:
+            cure = (
+                "RedisKit(app) has called init_app already: leave one of them out."
+                if kits[self.name] in self._states
+                else "Give the second one a name: RedisKit(app, name='...')."
+            )
             raise RuntimeError(
-                f"Application {app.name!r} has a RedisKit named {self.name!r} already. "
-                "Give the second one a name: RedisKit(app, name='...')."
+                f"Application {app.name!r} has a RedisKit named {self.name!r} already. {cure}"
             )
         given = {**self._defaults, **_checked_arguments(arguments)}
         try:

@@ -32,6 +32,13 @@ def installed() -> dict[str, list[EntryPoint]]:
     return found
 
 
+def several(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that ``features=`` gives; ``TypeError`` for one that would be taken for letters."""
+    if isinstance(names, str):
+        raise TypeError(f"features must be several names, not {names!r}: features=({names!r},).")
+    return tuple(names)
+
+
 def make(name: str, builtin: tuple[str, ...]) -> Feature[Any, Any]:
     """The feature that a distribution offers under this name.
 

@@ -345,5 +345,9 @@ def warn_near_misses(app: Flask, prefix: str, known: Iterable[str], sections: se
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
+    names = sorted(known)
+    words = set(key.split("_"))
+    # REDIS_CACHE_TTL is nearer to REDIS_CACHE_DEFAULT_TTL than to REDIS_CACHE_URL
+    near = [name for name in names if words < set(name.split("_"))]
+    near = near or difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     return f" Did you mean {near[0]}?" if near else " Remove it, or look at `flask redis config`."

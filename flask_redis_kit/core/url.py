@@ -17,6 +17,7 @@ too: see ``aliases.py``.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -204,8 +205,9 @@ def _scheme(url: str) -> tuple[Kind, bool, str]:
     if scheme in ("rediss+unix", "valkeys+unix"):
         raise ConfigError("There is no TLS over a unix socket: write unix:// instead.")
     if scheme not in _SCHEMES:
-        known = ", ".join(_SCHEMES)
-        raise ConfigError(f"Unknown scheme {scheme!r}: known are {known}. {_EXAMPLE}.")
+        near = difflib.get_close_matches(scheme, _SCHEMES, n=1)
+        hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(_SCHEMES)}."
+        raise ConfigError(f"Unknown scheme {scheme!r}: {hint} {_EXAMPLE}.")
     return *_SCHEMES[scheme], url[match.end() :]
 
 

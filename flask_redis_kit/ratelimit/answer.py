@@ -176,11 +176,11 @@ def whole_seconds(seconds: float) -> int:
 
 
 def _description(result: RateLimitResult, seconds: int) -> str:
-    requests = "request" if result.limit == 1 else "requests"
+    requests, are = ("request", "is") if result.limit == 1 else ("requests", "are")
     if result.kind == "concurrency":
-        return f"At most {result.limit} {requests} at the same time are allowed. Try again soon."
+        return f"At most {result.limit} {requests} at the same time {are} allowed. Try again soon."
     return (
-        f"At most {result.limit} {requests} in {_spoken(result.window)} are allowed. "
+        f"At most {result.limit} {requests} in {_spoken(result.window)} {are} allowed. "
         f"Try again in {_spoken(seconds)}."
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from inspect import iscoroutinefunction, signature
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from flask_redis_kit.ratelimit.limits import Algorithm, Kind, Limit, OnFailure, checked_cost
 from flask_redis_kit.ratelimit.rule import (
@@ -18,6 +19,13 @@ from flask_redis_kit.ratelimit.rule import (
 
 DEFAULT_LIMIT = 100
 DEFAULT_LEASE = 60.0
+_POSITIONAL = {
+    "rate_limit": ("limit", "window", "key_func"),
+    "limit": ("limit", "window", "key_func"),
+    "concurrency_limit": ("limit", "lease", "key_func"),
+    "check": ("limit", "window", "key", "name"),
+}
+"""What each takes by position, before its options."""
 
 
 class CheckOptions(TypedDict, total=False):
@@ -101,6 +109,18 @@ def rule_of(
     )
 
 
+def rate_rule(
+    limit: object,
+    window: object,
+    key_func: object,
+    function: Literal["rate_limit", "limit"] = "rate_limit",
+    **options: Unpack[RuleOptions],
+) -> Rule:
+    """The rule of ``rate_limit``, or of ``kit.ratelimit.limit``; errors as of ``rule_of``."""
+    refuse_others(options, RuleOptions, function)
+    return rule_of(limit, window, key_func, **options)
+
+
 def concurrency_rule(
     limit: object,
     lease: object = DEFAULT_LEASE,
@@ -116,7 +136,11 @@ def refuse_others(options: Mapping[str, object], known: type, function: str) -> 
     """``TypeError`` for the first option that a function does not take."""
     for name in options:
         if name not in known.__annotations__:
-            raise TypeError(f"{function}() takes no argument {name!r}.")
+            names = [*_POSITIONAL[function], *known.__annotations__]
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            near = near or [each for each in names if each.startswith(f"{name}_")]
+            hint = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(names)}."
+            raise TypeError(f"{function}() takes no argument {name!r}. {hint}")
 
 
 def _methods(methods: Iterable[str] | None) -> frozenset[str] | None:
@@ -157,5 +181,6 @@ def _check_function(argument: str, function: object, takes: int) -> None:
         if argument == "limit=":
             cure = " Write the decorator with its arguments: @rate_limit(limit=100, window=60)."
         raise TypeError(
-            f"{argument} must take {arguments}, {spoken(function)} doesn't.{cure}"
+            f"{argument} must take {arguments}, but {spoken(function)} takes "
+            f"{'others' if takes else 'some'}.{cure}"
         ) from None

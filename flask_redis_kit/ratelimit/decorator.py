@@ -18,7 +18,7 @@ from flask_redis_kit.ratelimit.declaration import (
     ConcurrencyOptions,
     RuleOptions,
     concurrency_rule,
-    rule_of,
+    rate_rule,
 )
 from flask_redis_kit.ratelimit.gate import NO_REQUEST, Gate
 from flask_redis_kit.ratelimit.guard import Locate, guarded
@@ -91,7 +91,7 @@ def rate_limit(
     Raises ``RateLimitExceeded``, which Flask answers with 429, and ``RateLimitKeyError`` for an
     empty key; ``TypeError`` or ``ValueError`` at once for a wrong argument.
     """
-    return Limiting(rule_of(limit, window, key_func, **options), current_gate)
+    return Limiting(rate_rule(limit, window, key_func, **options), current_gate)
 
 
 def concurrency_limit(

@@ -24,7 +24,7 @@ from flask_redis_kit.ratelimit.declaration import (
     ConcurrencyOptions,
     RuleOptions,
     concurrency_rule,
-    rule_of,
+    rate_rule,
 )
 from flask_redis_kit.ratelimit.decorator import Limiting, current_gate
 from flask_redis_kit.ratelimit.departure import depart, give_up
@@ -107,7 +107,7 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
         **options: Unpack[RuleOptions],
     ) -> Limiting:
         """Limit the calls of a view or function; see ``flask_redis_kit.rate_limit``."""
-        return Limiting(rule_of(limit, window, key_func, **options), self.engine)
+        return Limiting(rate_rule(limit, window, key_func, **options), self.engine)
 
     def concurrency_limit(
         self,
@@ -139,7 +139,8 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
                 f"limit() takes a blueprint or an application first, not {target!r}. On a view "
                 "write @kit.ratelimit.rate_limit(...)."
             )
-        declare(target, rule_of(limit, window, key_func, **options), self.engine)
+        rule = rate_rule(limit, window, key_func, "limit", **options)
+        declare(target, rule, self.engine)
 
     def exempt(self, target: T) -> T:
         """Free a view, or all views of a blueprint, from the limits around it. Also a decorator.

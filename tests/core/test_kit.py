@@ -91,6 +91,9 @@ def test_a_second_kit_of_the_same_name_is_refused_with_the_cure() -> None:
     RedisKit(app)
     with pytest.raises(RuntimeError, match=r"name='\.\.\.'"):
         RedisKit(app)
+    other = make_app("other")
+    with pytest.raises(RuntimeError, match=r"has called init_app already: leave one of them out"):
+        RedisKit(other).init_app(other)
 
 
 def test_outside_a_context_the_only_application_is_meant(server: Server) -> None:
@@ -133,6 +136,17 @@ def test_features_are_picked_by_name() -> None:
         kit.events  # noqa: B018
     with pytest.raises(ConfigError, match="there is no such feature"):
         RedisKit(features=("cash",))
+    with pytest.raises(TypeError, match=r"features=\('cache',\)"):
+        RedisKit(features="cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cahce", r"\. Did you mean 'cache'\?$"), ("session", "'sessions'"), ("foo", "'foo'.$")],
+)
+def test_a_name_that_the_kit_has_not_says_which_was_meant(name: str, said: str) -> None:
+    with pytest.raises(AttributeError, match=said):
+        getattr(RedisKit(), name)
 
 
 def test_a_feature_belongs_to_one_kit() -> None:
@@ -148,6 +162,8 @@ def test_a_feature_belongs_to_one_kit() -> None:
     ("settings", "said"),
     [
         ({"REDIS_CACHE_TLL": 5}, "REDIS_CACHE_"),
+        ({"REDIS_CACHE_TTL": 5}, "Did you mean REDIS_CACHE_DEFAULT_TTL?"),
+        ({"REDIS_URL": "embeded://"}, "did you mean embedded://?"),
         ({"REDIS_PORT": "many"}, "REDIS_PORT='many'"),
         ({"REDIS_PORT": 70000, "REDIS_HOST": "h"}, "REDIS_PORT=70000"),
         ({"REDIS_MAX_CONNECTIONS": 0}, "REDIS_MAX_CONNECTIONS must be more than 0"),

@@ -62,6 +62,24 @@ def test_a_decorator_without_arguments_says_how_to_write_it() -> None:
             return "ok"
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("key", r"rate_limit\(\) takes no argument 'key'\. Did you mean 'key_func'\?"),
+        ("methds", "'methods'"),
+        ("zzz", "It takes limit, window, key_func, "),
+    ],
+)
+def test_an_option_that_there_is_not_is_named(limited: Limited, option: str, said: str) -> None:
+    wrong: dict[str, Any] = {option: 1}
+    with pytest.raises(TypeError, match=said):
+        rate_limit(limit=1, window=60, **wrong)
+    with pytest.raises(TypeError, match=said):
+        limited.kit.ratelimit.rate_limit(limit=1, window=60, **wrong)
+    with pytest.raises(TypeError, match=rf"^limit\(\) takes no argument '{option}'"):
+        limited.kit.ratelimit.limit(limited.app, limit=1, window=60, **wrong)
+
+
 async def later() -> str:
     return "k"
 
