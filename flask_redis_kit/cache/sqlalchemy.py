@@ -38,6 +38,8 @@ class _Pending:
         self.committed: set[SessionTransaction] = set()
         self.announced: set[str] = set()
         """Invalidated before the commit that is going on."""
+        self.heard_by: set[Commits] = set()
+        """Who listens to this session itself."""
 
 
 class Commits:
@@ -81,15 +83,24 @@ class Commits:
         self._listen(target)
 
     def _listen(self, target: Any) -> None:
+        """Hear of the transactions of a session or of all sessions of a source.
+
+        Not ``event.contains()``: it knows targets by their id, also those that are gone, so it
+        takes a new session for the sessionmaker that was at its place in memory. To be told twice,
+        by a session and its class, does no harm.
+        """
+        if isinstance(target, Session):
+            heard_by = _pending(target).heard_by
+            if self in heard_by:
+                return
+            heard_by.add(self)
         for name, listener in (
             ("after_transaction_create", _began),
             ("before_commit", self._announce),
             ("after_commit", _committed),
             ("after_transaction_end", self._ended),
         ):
-            # a session whose class is listened to already is told twice, which does no harm
-            if not event.contains(target, name, listener):
-                event.listen(target, name, listener)
+            event.listen(target, name, listener)
 
     def _announce(self, session: Session) -> None:
         """Before a commit: fail now rather than after it."""

@@ -299,6 +299,28 @@ def test_an_async_session_is_known_by_the_one_within(
     assert tags.invalidated("a") == ["a"]
 
 
+def test_a_session_in_the_place_of_a_sessionmaker_that_is_gone_is_heard(
+    kit: RedisKit, database: Engine, tags: Watched
+) -> None:
+    def bound_and_gone() -> set[int]:
+        makers = [sessionmaker(database) for _ in range(20)]
+        for maker in makers:
+            kit.cache.bind_sqlalchemy(maker, tags_of)
+        return {id(maker) for maker in makers}
+
+    for _ in range(20):
+        gone = bound_and_gone()
+        for session in [Session(database) for _ in range(100)]:
+            if id(session) in gone:
+                tags.watch("a")
+                kit.cache.invalidate_after_commit(session, "a")
+                session.execute(update(Product).values(name="new"))
+                session.commit()
+                assert tags.invalidated("a") == ["a"]
+                return
+    pytest.skip("no session came to lie where a sessionmaker had been")
+
+
 def test_what_is_no_session_is_refused(kit: RedisKit, database: Engine) -> None:
     with pytest.raises(TypeError, match="takes a SQLAlchemy session, not Engine"):
         kit.cache.invalidate_after_commit(database, "a")  # type: ignore[arg-type]
