@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any, TypeAlias, TypedDict, TypeVar
 
 from flask_redis_kit.cache.serializer import Serializer, checked_codec
@@ -18,6 +19,18 @@ Factor: TypeAlias = Callable[[], object]
 """Tells what a result depends on besides the arguments, such as the current user's id."""
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+_ELSEWHERE = {
+    "args_to_ignore": "ignore",
+    "condition": "when",
+    "expire": "ttl",
+    "make_cache_key": "key",
+    "query_string": "query",
+    "response_filter": "when",
+    "source_check": "version",
+    "timeout": "ttl",
+    "unless": "when",
+}
+"""What options are called in Flask-Caching and cashews, and what comes nearest to them here."""
 
 
 class Declared(TypedDict, total=False):
@@ -104,7 +117,9 @@ def _prefix(key_prefix: object) -> str | None:
     if callable(key_prefix):
         raise TypeError("Write @cache_result() with parentheses.")
     if key_prefix is not None and not isinstance(key_prefix, str):
-        raise TypeError(f"key_prefix must be a string, not {key_prefix!r}.")
+        timed = isinstance(key_prefix, int | float | timedelta)
+        cure = f" For seconds write ttl={key_prefix!r}." if timed else ""
+        raise TypeError(f"key_prefix must be a string, not {key_prefix!r}.{cure}")
     if key_prefix == "":
         raise ConfigError("key_prefix can't be empty: leave it out.")
     return key_prefix
@@ -112,7 +127,8 @@ def _prefix(key_prefix: object) -> str | None:
 
 def _nearest(name: str) -> str:
     known = [each.name for each in fields(Options)]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = [_ELSEWHERE[name]] if name in _ELSEWHERE else None
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else f" It has {', '.join(known)}."
 
 
