@@ -79,6 +79,24 @@ def test_an_unknown_option_names_the_one_that_was_meant() -> None:
         cache_result(xyz=1)  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("timeout", "ttl"), ("query_string", "query"), ("args_to_ignore", "ignore"), ("tll", "ttl")],
+)
+def test_an_option_of_another_extension_is_told_what_it_is_called_here(
+    option: str, meant: str
+) -> None:
+    wrong: dict[str, Any] = {option: 1}
+    with pytest.raises(TypeError, match=rf"no option '{option}'\. Did you mean '{meant}'\?"):
+        cache_result(**wrong)
+
+
+@pytest.mark.parametrize("ttl", [60, 0.5, timedelta(hours=1)])
+def test_a_time_in_the_first_place_is_told_where_it_belongs(ttl: Any) -> None:
+    with pytest.raises(TypeError, match=r"key_prefix must be a string.* write ttl="):
+        cache_result(ttl)
+
+
 def test_an_ignored_parameter_must_exist() -> None:
     with pytest.raises(ConfigError, match="no parameter 'db'; it has product_id, lang"):
         cache_result(ignore=("lang", "db"))(product)
