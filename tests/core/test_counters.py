@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flask_redis_kit import RedisKit
 from flask_redis_kit.core import counters as module
@@ -102,6 +105,27 @@ def test_a_report_sent_twice_counts_once(clocked: Clocked) -> None:
     assert report is not None
     counters._wire.send_many([report, report])
     assert counters.read("cache") == {("product", "hit"): 5}
+
+
+@given(st.lists(st.integers(0, 31), min_size=40, max_size=40), st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_reports_that_overtake_each_other_count_once_each(
+    clocked: Clocked, delays: list[int], data: st.DataObject
+) -> None:
+    """Two threads each take a report; the later one's may be sent first. Some are sent again."""
+    template, _ = clocked
+    counters = Counters(template._wire, template._keys)  # as in a process of its own
+    subject = secrets.token_hex(4)
+    reports: list[Exchange[None]] = []
+    for number in range(len(delays)):
+        counters.add("cache", subject, "hit", 1 << number)
+        report = counters.report()
+        assert report is not None
+        reports.append(report)
+    order = sorted(range(len(delays)), key=lambda number: number + delays[number])
+    again = [data.draw(st.sampled_from(order[: n + 1])) for n in range(len(order))]
+    counters._wire.send_many([reports[n] for pair in zip(order, again, strict=True) for n in pair])
+    assert counters.read("cache")[subject, "hit"] == (1 << len(delays)) - 1
 
 
 def test_a_report_rides_along_with_a_trip(
