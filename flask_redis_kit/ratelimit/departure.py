@@ -44,11 +44,13 @@ def depart(gate: Gate, app: Flask, response: Response) -> Response:
 
 
 def give_up(gate: Gate) -> None:
-    """The request ends without a response of its own: an exception went through."""
+    """The request is over. If an exception went through, it ends without a response of its own."""
     ledger = gate.opened()
-    if ledger is not None and ledger.open and ledger.is_at_home():
-        for entry in gate.leave(ledger, Response(status=500)):
-            gate.limiter.release(entry.decision)
+    if ledger is None or not (ledger.open or ledger.streamed) or not ledger.is_at_home():
+        return
+    for entry in gate.leave(ledger, Response(status=500)) if ledger.open else ():
+        gate.limiter.release(entry.decision)
+    ledger.let_go()
 
 
 def _asked_late(gate: Gate, app: Flask, ledger: Ledger, response: Response) -> Response:
@@ -66,37 +68,38 @@ def _asked_late(gate: Gate, app: Flask, ledger: Ledger, response: Response) -> R
 def _give_up_body(ledger: Ledger, response: Response) -> None:
     """An error came after a streamed response was ready, and this one takes its place."""
     if ledger.streamed is not None and ledger.streamed[0] is not response:
-        _, close = ledger.streamed
+        _, body = ledger.streamed
         ledger.streamed = None
-        close()
+        body.close()
 
 
 def _hold(gate: Gate, ledger: Ledger, response: Response, leases: list[Entry]) -> None:
     """Release what the request holds: now, or when its streamed body is closed."""
-    release = gate.limiter.release
+    decisions = [entry.decision for entry in leases]
+
+    def release() -> None:
+        for decision in decisions:
+            gate.limiter.release(decision)
+
     streamed = response.is_streamed or response.direct_passthrough
     # werkzeug streams the page of an error, too, and what it does not send
     if not streamed or response.status_code >= 400 or request.method == "HEAD":
-        for entry in leases:
-            release(entry.decision)
+        release()
         return
-    for entry in leases:
-        seconds = min(c.limit.window for c in entry.decision.claims if c.limit.kind != "rate")
-        response.response = body = LeasedBody(
-            response.response,
-            partial(release, entry.decision),
-            partial(_renew, gate, entry.decision),
-            seconds / 3,
-        )
-        ledger.streamed = response, body.close
+    seconds = min(c.limit.window for d in decisions for c in d.claims if c.limit.kind != "rate")
+    renew = partial(_renew, gate, decisions)
+    response.response = body = LeasedBody(response.response, release, renew, seconds / 3)
+    response.call_on_close(body.place.give_back)  # a hook may put another body into its place
+    ledger.streamed = response, body
 
 
-def _renew(gate: Gate, decision: Decision) -> None:
-    try:
-        gate.limiter.renew(decision)
-    except FAILURES as error:
-        # the body goes on: it was admitted, and a place more than allowed is the lesser harm
-        logger.warning("The lease of a streamed response could not be renewed: %s", error)
+def _renew(gate: Gate, decisions: list[Decision]) -> None:
+    for decision in decisions:
+        try:
+            gate.limiter.renew(decision)
+        except FAILURES as error:
+            # the body goes on: it was admitted, and a place more than allowed is the lesser harm
+            logger.warning("The lease of a streamed response could not be renewed: %s", error)
 
 
 def _set_headers(gate: Gate, response: Response, ledger: Ledger) -> None:

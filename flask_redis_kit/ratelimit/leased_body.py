@@ -7,8 +7,23 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
+class Place:
+    """What a response holds; ``release`` is called once, whoever gives it back first."""
+
+    __slots__ = ("_release",)
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+
+    def give_back(self) -> None:
+        """Release it; again does nothing."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
 class LeasedBody:
-    """The chunks of a response; ``release`` is called once, at their end or when it is closed.
+    """The chunks of a response; its place is given back at their end, or when it is closed.
 
     Before a lease runs out ``renew`` is called, between two chunks, at most every ``every``
     seconds.
@@ -22,8 +37,8 @@ class LeasedBody:
         renew: Callable[[], None],
         every: float,
     ) -> None:
+        self.place = Place(release)
         self._chunks = chunks
-        self._release: Callable[[], None] | None = release
         self._renew = renew
         self._every = every
 
@@ -36,18 +51,13 @@ class LeasedBody:
                     self._renew()
                     due = time.monotonic() + self._every
         finally:
-            self._end()
+            self.place.give_back()
 
     def close(self) -> None:
-        """Close the body below, and release."""
+        """Close the body below, and give the place back."""
         try:
             close = getattr(self._chunks, "close", None)
             if close is not None:
                 close()
         finally:
-            self._end()
-
-    def _end(self) -> None:
-        release, self._release = self._release, None
-        if release is not None:
-            release()
+            self.place.give_back()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+from weakref import ref
 
 from flask_redis_kit.core.views import current_context
 from flask_redis_kit.ratelimit.decision import Decision
+from flask_redis_kit.ratelimit.leased_body import LeasedBody
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim, RateLimitResult
 from flask_redis_kit.ratelimit.rule import Rule
@@ -66,7 +68,7 @@ class Ledger:
     ``outside``  limits from outside of the view that wait for its outermost ``@rate_limit``.
     ``entered``  the limits from outside were found, before the view or at the end.
     ``open``     what the end of the request settles.
-    ``streamed`` the response whose body holds places, and what closes that body.
+    ``streamed`` the response whose body holds places, and that body.
     ``exempt``   the client's network is; None: not known yet.
     """
 
@@ -78,7 +80,7 @@ class Ledger:
         self.outside: tuple[Ask, ...] = ()
         self.entered = False
         self.exempt: bool | None = None
-        self.streamed: tuple[object, Callable[[], None]] | None = None
+        self.streamed: tuple[object, LeasedBody] | None = None
         self._home = id(current_context())
 
     def is_at_home(self) -> bool:
@@ -100,6 +102,19 @@ class Ledger:
         """What is still to be settled, once."""
         entries, self.open = self.open, []
         return entries
+
+    def let_go(self) -> None:
+        """Give the places of a streamed body back that nobody has any more, so nobody can send it.
+
+        A hook that ran after ours answered with something else. While a server, or another body
+        around it, still has it, they are given back at its end.
+        """
+        if self.streamed is None:
+            return
+        place, body = self.streamed[1].place, ref(self.streamed[1])
+        self.streamed = None
+        if body() is None:
+            place.give_back()
 
     def standings(self) -> dict[str, RateLimitResult]:
         """How each limit stands that was asked in this request, by key; the latest word of each."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from flask import (
+    Flask,
     Response,
     abort,
     copy_current_request_context,
@@ -174,6 +175,63 @@ def test_a_stream_that_an_error_displaces_gives_its_place_back(
     assert limited.statuses("/", 2) == [500, 500]
     assert held(redis_client) == 0
     assert closed == [True, True]
+
+
+def from_before_the_kit(app: Flask, hook: Callable[[Response], Response]) -> None:
+    """A hook that was there when the kit came: it runs after the kit's own."""
+    app.after_request_funcs.setdefault(None, []).insert(0, hook)
+
+
+@pytest.mark.parametrize("by", ["another response", "another body", "the whole body"])
+def test_a_stream_that_a_later_hook_replaces_gives_its_place_back(
+    limited: Limited, redis_client: redis.Redis, by: str
+) -> None:
+    def replace(response: Response) -> Response:
+        if by == "another response":
+            return Response("short")
+        if by == "another body":
+            response.response = [b"short"]
+        else:
+            response.set_data(response.get_data())
+        return response
+
+    from_before_the_kit(limited.app, replace)
+
+    @limited.app.get("/")
+    @concurrency_limit(1)
+    def home() -> Response:
+        return Response(iter(["sho", "rt"]))
+
+    for _ in range(2):
+        with limited.client.get("/") as response:
+            assert response.get_data(as_text=True) == "short"
+            assert held(redis_client) == 0
+
+
+@pytest.mark.parametrize("into", ["another response", "the same response"])
+def test_a_stream_that_a_later_hook_wraps_keeps_its_place_until_it_is_closed(
+    limited: Limited, redis_client: redis.Redis, into: str
+) -> None:
+    def wrap(response: Response) -> Response:
+        louder: Any = (chunk.upper() for chunk in response.response)
+        if into == "another response":
+            return Response(louder, response.status_code)
+        response.response = louder
+        return response
+
+    from_before_the_kit(limited.app, wrap)
+
+    @limited.app.get("/")
+    @concurrency_limit(1)
+    def home() -> Response:
+        return Response(iter(["lo", "ng"]))
+
+    for read in (True, into == "another response"):
+        with limited.client.get("/") as response:
+            assert held(redis_client) == 1
+            assert limited.client.get("/").status_code == 429
+            assert not read or response.get_data(as_text=True) == "LONG"
+        assert held(redis_client) == 0
 
 
 def test_a_file_holds_its_place_until_it_is_sent(
