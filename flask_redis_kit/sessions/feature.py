@@ -231,6 +231,12 @@ def _cookie_settings(app: Flask) -> CookieSettings:
 
 def _current() -> RedisSession:
     session = flask_session._get_current_object()  # type: ignore[attr-defined]
+    if type(session).__module__.startswith("flask_session."):
+        raise TypeError(
+            "exclusive() needs a session of the kit: Flask-Session has nothing like it. Set "
+            "app.session_interface = RedisSessionInterface(kit), and not "
+            "SESSION_BACKEND='flask-session'."
+        )
     return _ours(session, "exclusive()")
 
 
@@ -244,14 +250,9 @@ def _current_handle() -> str | None:
 
 
 def _ours(session: object, what: str) -> RedisSession:
-    if isinstance(session, RedisSession):
-        return session
-    kind = session.__class__  # of what a proxy stands for
-    if kind.__module__.partition(".")[0] == "flask_session":
-        cure = (
-            "Flask-Session has nothing like it: set SESSION_BACKEND='redis' (and "
-            "app.session_interface = RedisSessionInterface(kit))."
+    if not isinstance(session, RedisSession):
+        raise TypeError(
+            f"{what} needs a session of the kit, not {session.__class__.__name__}. Did you forget "
+            "app.session_interface = RedisSessionInterface(kit)?"
         )
-    else:
-        cure = "Did you forget app.session_interface = RedisSessionInterface(kit)?"
-    raise TypeError(f"{what} needs a session of the kit, not {kind.__name__}. {cure}")
+    return session
