@@ -161,10 +161,7 @@ class Cached(Generic[P, R]):
         return function.result(engine, recipe, call, told=told, refresh=True)
 
     def _plan(self, batch: RequestBatch) -> None:
-        try:
-            route.plan(self._locate(), self._pages, self, batch)
-        except Exception:  # noqa: BLE001  # a plan only saves a trip; the view's place will tell
-            return
+        route.plan(self._locate(), self._pages, self, batch)
 
     # as a method
 

@@ -184,8 +184,8 @@ def test_an_invalidation_between_plan_and_view_is_seen(
     assert [app.test_client().get("/").text for _ in range(3)] == ["1", "2", "3"]
 
 
-def test_a_plan_that_cannot_be_made_harms_nothing(
-    warmed: RedisKit, app: Flask, proxy: Proxy
+def test_a_plan_that_cannot_be_made_is_told_and_harms_nothing(
+    warmed: RedisKit, app: Flask, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.testing = True
     view = limited(warmed)(cache_result(tags=["x:{missing}"])(lambda **_: "x"))
@@ -193,6 +193,8 @@ def test_a_plan_that_cannot_be_made_harms_nothing(
     with pytest.raises(TypeError, match="needs an argument named 'missing'"):
         app.test_client().get("/")
     assert [command[0] for command in proxy.commands][-1] == b"INCR"
+    assert "A look-up of 'page' could not be planned" in caplog.text
+    assert "needs an argument named 'missing'" in caplog.text
 
 
 def test_a_store_rides_in_the_last_trip(views: Flask, proxy: Proxy) -> None:
