@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from flask_redis_kit.core import signals
 from flask_redis_kit.core.counters import Counters, FeatureCounters
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.feature import Context
+from tests.harness.children import exit_code, fork
 from tests.harness.proxy import Proxy
 
 
@@ -174,15 +174,12 @@ def test_no_count_is_lost_between_threads(clocked: Clocked) -> None:
 def test_a_child_reports_only_its_own(clocked: Clocked) -> None:
     counters, _ = clocked
     counters.add("cache", "parent", "hit")
-    pid = os.fork()
-    if pid == 0:
-        try:
-            counters.add("cache", "child", "hit")
-            own = dict(counters._counts)
-            os._exit(0 if own == {("cache", "child", "hit"): 1} else 1)
-        except BaseException:  # noqa: BLE001  # the child must never go on with pytest's work
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def count() -> bool:
+        counters.add("cache", "child", "hit")
+        return dict(counters._counts) == {("cache", "child", "hit"): 1}
+
+    assert exit_code(fork(count)) == 0
     assert counters.read("cache") == {("parent", "hit"): 1}
 
 

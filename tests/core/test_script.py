@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from flask_redis_kit.core import script
 from flask_redis_kit.core.script import Script
+from tests.harness.children import exit_code, fork
 
 
 def test_a_child_forked_while_a_script_is_read_can_read_others(
@@ -32,14 +31,7 @@ def test_a_child_forked_while_a_script_is_read_can_read_others(
     reader = threading.Thread(target=lambda: Script("slow", "slow.lua").sha)
     reader.start()
     assert reading.wait(10)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(5)
-        status = 1
-        try:
-            status = len(Script("flask_redis_kit.sessions", "lua/save.lua").sha) - 40
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+    child = fork(lambda: len(Script("flask_redis_kit.sessions", "lua/save.lua").sha) == 40)
+    assert exit_code(child) == 0
     go_on.set()
     reader.join(10)

@@ -23,6 +23,7 @@ from flask_redis_kit.core.exchange import Exchange, first
 from flask_redis_kit.core.script import Script
 from flask_redis_kit.core.wire import Wire
 from tests.core.connecting import add, get, put, wire_to
+from tests.harness.children import exit_code, fork
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
 from tests.waiting import wait_until
@@ -239,15 +240,15 @@ def test_where_no_thread_can_probe_an_overdue_probe_rides_a_request(
 
 def test_a_forked_child_uses_connections_of_its_own(wire: Wire, tmp_path: Path) -> None:
     wire.send(put("a", "1"))
+
+    def work() -> bool:
+        return all(wire.send(add("n")) > 0 and wire.send(get("a")) == b"1" for _ in range(50))
+
     pids = []
     for n in range(3):
-        pid = os.fork()
-        if pid == 0:
-            ok = all(wire.send(add("n")) > 0 and wire.send(get("a")) == b"1" for _ in range(50))
-            os._exit(0 if ok else 1)
-        pids.append(pid)
+        pids.append(fork(work))
         wire.send(put(f"parent{n}", str(n)))
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0, 0]
+    assert [exit_code(pid) for pid in pids] == [0, 0, 0]
     assert wire.send(get("n")) == b"150"
 
 

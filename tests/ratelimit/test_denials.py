@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 
 import pytest
@@ -19,6 +18,7 @@ from flask_redis_kit.ratelimit.denials import (
     question,
 )
 from flask_redis_kit.ratelimit.limits import RateLimitResult
+from tests.harness.children import exit_code, fork
 from tests.ratelimit.asking import claim
 from tests.ratelimit.conftest import Limited
 from tests.ratelimit.oracle import server_now
@@ -104,15 +104,13 @@ def test_a_reset_forgets_what_that_log_refused_and_nothing_else() -> None:
 
 def test_a_forked_child_can_refuse_while_the_parent_holds_the_lock() -> None:
     denials = Denials()
+
+    def refuse() -> object:
+        denials.add(asked("a"), refusal(), 4.0, since=0, heard=0, resets=0)
+        return denials.get(asked("a"), 0)
+
     with denials._lock:
-        child = os.fork()
-        if child == 0:
-            try:
-                denials.add(asked("a"), refusal(), 4.0, since=0, heard=0, resets=0)
-                os._exit(0 if denials.get(asked("a"), 0) else 1)
-            finally:
-                os._exit(2)
-        assert os.waitpid(child, 0)[1] == 0
+        assert exit_code(fork(refuse)) == 0
 
 
 def test_threads_agree() -> None:

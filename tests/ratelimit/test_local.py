@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from copy import deepcopy
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.local import EXACT, PARTS, LocalLimits
+from tests.harness.children import exit_code, fork
 from tests.ratelimit.asking import claim
 
 SECOND = 1_000_000
@@ -166,10 +166,4 @@ def test_threads_admit_exactly_the_limit() -> None:
 def test_a_forked_child_can_count_while_the_parent_holds_the_lock() -> None:
     limits, asked = LocalLimits(1), claim("k", 1, SECOND)
     with limits._lock:
-        child = os.fork()
-        if child == 0:
-            try:
-                os._exit(0 if admit(limits, asked, 0) else 1)
-            finally:
-                os._exit(2)
-        assert os.waitpid(child, 0)[1] == 0
+        assert exit_code(fork(lambda: admit(limits, asked, 0))) == 0

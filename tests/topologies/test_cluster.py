@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +16,7 @@ from flask_redis_kit.core.exchange import Exchange, first
 from flask_redis_kit.core.script import Script
 from flask_redis_kit.core.wire import Wire
 from tests.core.connecting import add, get, put, wire_to
+from tests.harness.children import exit_code, fork
 from tests.harness.clusters import ClusterGroup, slot_of
 from tests.topologies.clusters import wire
 from tests.waiting import wait_until
@@ -210,19 +209,19 @@ def test_small_pools_and_many_threads_do_not_wait_for_each_other(cluster: Cluste
 def test_a_forked_child_uses_connections_of_its_own(wire: Wire) -> None:
     keys = [f"f{n}" for n in range(10)]
     wire.send_many([put(key, "1") for key in keys])
+
+    def work() -> bool:
+        return all(
+            outcome.error is None
+            for _ in range(20)
+            for outcome in wire.send_many([add(key) for key in keys])
+        )
+
     pids = []
     for _ in range(3):
-        pid = os.fork()
-        if pid == 0:
-            good = all(
-                outcome.error is None
-                for _ in range(20)
-                for outcome in wire.send_many([add(key) for key in keys])
-            )
-            os._exit(0 if good else 1)
-        pids.append(pid)
+        pids.append(fork(work))
         wire.send_many([add(key) for key in keys])
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0, 0]
+    assert [exit_code(pid) for pid in pids] == [0, 0, 0]
     assert {o.result() for o in wire.send_many([get(key) for key in keys])} == {b"64"}
 
 
@@ -233,12 +232,9 @@ def test_a_forked_child_needs_no_lock_that_a_thread_held(wire: Wire) -> None:
     node = nodes.of_key("n")
     with nodes._lock, node.breaker._lock:
         node.breaker._open_until = float("inf")  # nor believe what was so in its parent
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)
-            os._exit(0 if wire.send(get("n")) == b"1" else 1)
+        pid = fork(lambda: wire.send(get("n")) == b"1")
         node.breaker._open_until = None
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert exit_code(pid) == 0
 
 
 def test_the_kits_clients_know_the_cluster(cluster: ClusterGroup) -> None:
