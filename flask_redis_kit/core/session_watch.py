@@ -24,9 +24,9 @@ def session_accessed() -> bool:
         return False
     session = _session_of(context)
     accessed = getattr(session, "accessed", False) or vars(context.request).get(_ACCESSED, False)
-    if accessed:
-        return True
-    return "_session" not in vars(context) and not getattr(session, "tracks_access", not session)
+    if accessed or "_session" in vars(context) or getattr(session, "tracks_access", False):
+        return bool(accessed)
+    return bool(session)
 
 
 def session_modified() -> bool:

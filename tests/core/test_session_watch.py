@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from flask import Flask, session
 
+from flask_redis_kit.core import session_watch
 from flask_redis_kit.core.session_watch import SessionWatch, session_accessed, session_modified
 
 
@@ -59,6 +62,25 @@ def test_outside_a_request_nothing_was_read(app: Flask) -> None:
     assert watch.end() is False
     with app.app_context():
         assert SessionWatch().end() is False
+
+
+@pytest.mark.parametrize("tracks_access", [True, False])
+def test_to_look_whether_it_was_read_is_no_reading_where_flask_does_not_tell(
+    tracks_access: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Session(dict[str, str]):
+        accessed = False
+
+        def __len__(self) -> int:
+            self.accessed = True  # one of ours would be loaded as well
+            return super().__len__()
+
+    before_flask_3_1_3 = SimpleNamespace(request=SimpleNamespace(), session=Session(name="alice"))
+    if tracks_access:
+        Session.tracks_access = True  # type: ignore[attr-defined]
+    monkeypatch.setattr(session_watch, "current_context", lambda: before_flask_3_1_3)
+    assert session_accessed() is not tracks_access, "one that can't tell counts as read"
+    assert before_flask_3_1_3.session.accessed is not tracks_access
 
 
 def test_whether_the_session_was_written_is_told_without_reading_it(app: Flask) -> None:
