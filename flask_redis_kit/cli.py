@@ -68,15 +68,16 @@ def _commands(kit_name: str) -> list[click.Command]:
     def ping() -> None:
         """Ask each server for an answer; exit code 1 if one gives none."""
         failed = False
-        for found in _healths(_state(kit_name)):
+        for found in health.check_all(_state(kit_name).servers()):
             failed = failed or not found.ok
+            called = f" ({', '.join(found.databases)})" if found.databases else ""
             if found.ok:
                 click.echo(
-                    f"{found.address}: {found.server} {found.version} answers in "
+                    f"{found.address}{called}: {found.server} {found.version} answers in "
                     f"{found.latency_ms} ms"
                 )
             else:
-                click.echo(f"{found.address}: {found.error}", err=True)
+                click.echo(f"{found.address}{called}: {found.error}", err=True)
         if failed:
             raise SystemExit(1)
 
@@ -85,7 +86,7 @@ def _commands(kit_name: str) -> list[click.Command]:
     def info(as_json: bool) -> None:
         """Show each server, and warn of settings that lose data."""
         state = _state(kit_name)
-        found = _healths(state)
+        found = health.check_all(state.servers())
         if as_json:
             click.echo(json.dumps([server.as_dict() for server in found], indent=2))
         else:
@@ -136,14 +137,12 @@ def _commands(kit_name: str) -> list[click.Command]:
     return [ping, info, config, features, keys]
 
 
-def _healths(state: KitState) -> list[health.Health]:
-    return [found for wire in state.wires() for found in health.check(wire)]
-
-
 def _described(server: health.Health) -> list[tuple[str, str]]:
     """What is known of a server, then its replicas and Sentinels, as rows."""
     facts = server.as_dict()
     replicas, sentinels = facts.pop("replicas"), facts.pop("sentinels")
+    facts["features"] = ", ".join(server.features) or None
+    facts["databases"] = ", ".join(server.databases) or None
     rows = [(name, str(value)) for name, value in facts.items() if value is not None]
     for replica in replicas:
         state = f"{replica['lag']} bytes behind" if replica["online"] else "does not follow"

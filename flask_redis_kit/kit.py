@@ -325,9 +325,10 @@ class RedisKit:
     def health(self) -> list[health.Health]:
         """Each server the application uses, on Cluster each primary: two round trips each.
 
-        Under Sentinel one more for each Sentinel. Never raises for a server.
+        Under Sentinel one more for each Sentinel. Last come the named connections
+        (``REDIS_DATABASES``). Never raises for a server.
         """
-        return [found for wire in self.state().wires() for found in health.check(wire)]
+        return health.check_all(self.state().servers())
 
     def health_blueprint(self, url_prefix: str | None = None) -> Blueprint:
         """A blueprint with ``GET /health``: 200 or 503, and the figures as JSON."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -38,6 +38,8 @@ class Health:
     ``topology``   "standalone", "sentinel" (the master, with its ``sentinels``) or "cluster" (one
                    primary, with the number of its ``slots``).
     ``lag``        of the replica that is furthest behind.
+    ``features``   which are kept there, by name.
+    ``databases``  what ``REDIS_DATABASES`` calls it.
     """
 
     address: str
@@ -61,10 +63,29 @@ class Health:
     lag: int | None = None
     sentinels: tuple[Sentinel, ...] = ()
     slots: int | None = None
+    features: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+class Server(NamedTuple):
+    """A server, or a Cluster, of an application, and what it is there for."""
+
+    wire: Wire
+    features: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
+
+
+def check_all(servers: Iterable[Server]) -> list[Health]:
+    """Ask each server, as ``check`` does."""
+    return [
+        replace(found, features=server.features, databases=server.databases)
+        for server in servers
+        for found in check(server.wire)
+    ]
 
 
 def check(wire: Wire) -> list[Health]:
@@ -101,7 +122,8 @@ def check(wire: Wire) -> list[Health]:
 def warnings(found: Health) -> Iterator[str]:
     """What is wrong with a server that answers, whatever is kept there."""
     address = found.address
-    if found.role == "slave":
+    only_named = bool(found.databases) and not found.features
+    if found.role == "slave" and not only_named:  # those may be meant for reading
         yield f"{address} is a replica: it refuses writes. Name the master in the URL."
     if found.last_save_ok is False:
         yield f"{address} could not save its data the last time; it may refuse writes. See its log."

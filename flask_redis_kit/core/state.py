@@ -7,11 +7,13 @@ from pathlib import Path
 from flask import Flask
 
 from flask_redis_kit.core import config
+from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.connectors import Connectors
 from flask_redis_kit.core.counters import Counters
 from flask_redis_kit.core.databases import Databases
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.feature import AppState
+from flask_redis_kit.core.health import Server
 from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.names import kit_namespace
 from flask_redis_kit.core.routing import wire_to
@@ -32,6 +34,7 @@ class KitState(AppState):
         self.connectors = Connectors(core, Path(app.instance_path) / "redis")
         self.databases = Databases(core, self.connectors)
         self._wires: dict[str | None, Wire] = {}
+        self._named: dict[Connector, Wire] = {}
         self._counters: dict[Wire, Counters] = {}
 
     def wire(self, url: str | None = None) -> Wire:
@@ -58,8 +61,29 @@ class KitState(AppState):
             counters.flush()
 
     def wires(self) -> list[Wire]:
-        """Each server's wire once."""
+        """The wire of each server that the kit itself uses, once."""
         return list(dict.fromkeys(self._wires.values()))
+
+    def servers(self) -> list[Server]:
+        """Every server of the application once, those of its named connections behind the others.
+
+        No I/O.
+        """
+        names: dict[Wire, tuple[str, ...]] = dict.fromkeys(self.wires(), ())
+        for name in self.databases.names:
+            wire = self._wire_of(self.databases.connector(name))
+            names[wire] = (*names.get(wire, ()), name)
+        return [
+            Server(wire, tuple(f for f, c in self.contexts.items() if c.wire is wire), databases)
+            for wire, databases in names.items()
+        ]
+
+    def _wire_of(self, connector: Connector) -> Wire:
+        """The wire of a named connection, be it that of a server of the kit's own."""
+        for wire in self._wires.values():
+            if wire.connector is connector:
+                return wire
+        return self._named.setdefault(connector, wire_to(connector))
 
 
 def refuse_clash(one: KitState, other: KitState) -> None:

@@ -131,3 +131,52 @@ def test_what_a_feature_is_given_is_asked_on_its_own_server(own_server: Start) -
         assert "ratelimit: " in errors
         assert f"127.0.0.1:{own.port}" in errors
         assert "sessions: " not in errors
+
+
+def test_named_connections_are_asked_once_each_and_called_by_their_names(
+    own_server: Start,
+) -> None:
+    own, other, gone = own_server(), own_server(), own_server()
+    gone_at = f"127.0.0.1:{gone.port}/0"
+    gone.kill()
+    databases = {
+        "reports": {"url": other.url, "password": None, "decode_responses": True},
+        "statistics": "reports",
+        "itself": "default",
+        "archive": f"redis://user:secret@{gone_at}",
+        "scratch": 3,
+    }
+    with kit_on(own.url, REDIS_DATABASES=databases) as kit:
+        found = {server.address: server for server in kit.health()}
+        assert {at: server.databases for at, server in found.items()} == {
+            f"127.0.0.1:{own.port}/0": ("itself",),
+            f"127.0.0.1:{other.port}/0": ("reports", "statistics"),
+            gone_at: ("archive",),
+            f"127.0.0.1:{own.port}/3": ("scratch",),
+        }
+        assert [at for at, server in found.items() if not server.ok] == [gone_at]
+        assert set(found[f"127.0.0.1:{own.port}/0"].features) == set(kit.state().features)
+        assert found[gone_at].features == ()
+        app = kit.state().app
+        app.register_blueprint(kit.health_blueprint())
+        answer = app.test_client().get("/health")
+        assert answer.status_code == 503
+        assert answer.json is not None
+        assert len(answer.json["servers"]) == 4
+        runner = app.test_cli_runner()
+        ping = runner.invoke(args=["redis", "ping"])
+        shown = info(kit)
+        assert ping.exit_code == shown[0] == 1
+        assert f"127.0.0.1:{other.port}/0 (reports, statistics): redis" in ping.stdout.replace(
+            "valkey", "redis"
+        )
+        assert f"{gone_at} (archive): No Redis" in ping.stderr
+        assert "secret" not in answer.text + ping.output + "".join(map(str, shown))
+
+
+def test_a_replica_may_be_a_named_connection(own_server: Start) -> None:
+    master = own_server()
+    replica = follow(own_server, master)
+    with kit_on(master.url, REDIS_DATABASES={"reports": replica.url}) as kit:
+        wait_until(lambda: kit.health()[1].role == "slave", what="the replica to follow")
+        assert "it refuses writes" not in info(kit)[2]
