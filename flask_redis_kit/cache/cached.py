@@ -10,10 +10,11 @@ from flask_redis_kit.cache import function, many, route
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Hit
 from flask_redis_kit.cache.flow import Flow, computed, run, run_async
-from flask_redis_kit.cache.pages import PAGES, Pages
+from flask_redis_kit.cache.pages import OUTSIDE, PAGES, Pages
 from flask_redis_kit.cache.payload import RAISED
 from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.running import tag
+from flask_redis_kit.core.placement import note_outside
 from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.core.views import PLAN, current_request
 
@@ -45,6 +46,7 @@ class Cached(Generic[P, R]):
         # in __dict__, so that functools.wraps() takes it along to decorators above this one
         own = {name: getattr(self, name) for name in _FOR_USERS}
         vars(self).update(own, uncached=recipe.function, **{PLAN: self._plan})
+        note_outside(OUTSIDE, recipe.function, self)
 
     def _follow(self, recipe: Recipe) -> None:
         self._recipe = recipe

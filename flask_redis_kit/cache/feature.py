@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, Unpack
 
 import click
-from flask import Flask
+from flask import Flask, request_started
 
 from flask_redis_kit.cache import fragment, rules
 from flask_redis_kit.cache.address import tags_of_url
@@ -30,6 +31,13 @@ from flask_redis_kit.core.transaction import Transaction
 if TYPE_CHECKING:
     from flask_redis_kit.cache.sqlalchemy import AnySession, Commits, SessionSource, TagsOfObject
 
+log = logging.getLogger("flask_redis_kit.cache")
+_FIRST_REQUEST = "redis_kit_cache_first_request"
+_MISPLACED = (
+    "The route %r is not cached: @cache_result stands above the decorator that registers %r, so it "
+    "is never called. Put it below @app.get(...) or @app.route(...), next to the function."
+)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -42,8 +50,18 @@ class CacheFeature(ByHand):
     keyspace: ClassVar[tuple[KeySpec, ...]] = KEYSPACE
 
     def install(self, app: Flask) -> None:
-        """Give templates ``{% cache %}``. No I/O."""
+        """Give templates ``{% cache %}``; before the first request, look at the routes. No I/O."""
         fragment.install(app, self)
+        if _FIRST_REQUEST in app.extensions:
+            return  # another kit's cache does it
+
+        def first_request(_: Flask, **__: object) -> None:
+            request_started.disconnect(first_request, app)
+            for endpoint, name in rules.misplaced_routes(app):
+                log.warning(_MISPLACED, endpoint, name)
+
+        app.extensions[_FIRST_REQUEST] = first_request  # the signal holds it weakly
+        request_started.connect(first_request, app)
 
     def engine_of(self, app: Flask) -> CacheEngine:
         """The engine in this application, be it the current one or not."""

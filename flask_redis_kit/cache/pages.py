@@ -22,6 +22,8 @@ from flask_redis_kit.cache.tags import member
 
 PAGES = "__redis_kit_pages__"
 """Where a decorated function has its ``Pages``."""
+OUTSIDE = "__redis_kit_cached_by__"
+"""Where the function itself has its decorated forms."""
 _MOST_KNOWN = 512
 _arguments = Namer("arguments")
 

@@ -11,9 +11,10 @@ from flask import Flask, has_request_context, request
 from werkzeug.routing import Rule
 
 from flask_redis_kit.cache.address import Allowed
-from flask_redis_kit.cache.pages import PAGES, Arguments, Pages, tag_of_request
+from flask_redis_kit.cache.pages import OUTSIDE, PAGES, Arguments, Pages, tag_of_request
 from flask_redis_kit.cache.tags import member
 from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.placement import chains_of, misplaced
 from flask_redis_kit.core.views import wrappers_of
 
 
@@ -36,6 +37,12 @@ def pages_of(app: Flask, endpoint: str) -> list[Pages]:
             if pages is not None:
                 found[id(pages)] = pages  # functools.wraps copies it to the wrappers around it
     return list(found.values())
+
+
+def misplaced_routes(app: Flask) -> list[tuple[str, str]]:
+    """Endpoints whose views stand beneath a ``@cache_result`` that is never called; and of what."""
+    found = ((endpoint, misplaced(OUTSIDE, app, chain)) for endpoint, chain in chains_of(app))
+    return list(dict.fromkeys((endpoint, name) for endpoint, names in found for name in names))
 
 
 def tags_of_endpoint(app: Flask, endpoint: object, arguments: Mapping[str, object]) -> list[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from flask_redis_kit.core.placement import note_outside
 from flask_redis_kit.core.views import PLAN
 from flask_redis_kit.ratelimit.rule import Rule, spoken
 
@@ -20,7 +21,7 @@ R = TypeVar("R")
 Locate = Callable[[], "Gate"]
 
 _GUARD = "__redis_kit_limits__"
-_OUTSIDE = "__redis_kit_limited_by__"
+OUTSIDE = "__redis_kit_limited_by__"
 
 
 class Guard:
@@ -96,7 +97,7 @@ def guarded(function: Callable[P, R], rule: Rule, locate: Locate) -> Callable[P,
     vars(wrapper).pop(PLAN, None)  # a cached route's plan stays where the chain finds it: inside
     setattr(wrapper, _GUARD, guard)
     guard.wrapper = wrapper
-    _note_outside(function, wrapper)
+    note_outside(OUTSIDE, function, wrapper)
     return wrapper
 
 
@@ -147,21 +148,6 @@ def guard_of(function: Callable[..., Any]) -> Guard | None:
     """The guard of a function that ``@rate_limit`` made, not of one that wraps such a function."""
     guard: Guard | None = getattr(function, _GUARD, None)
     return guard if guard is not None and guard.wrapper is function else None
-
-
-def _note_outside(function: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-    """Leave on a function who limits it, so that a limit above ``@app.get`` is found."""
-    if not hasattr(function, "__dict__"):
-        return  # a builtin or a bound method: no view of its own
-    owner, wrappers = getattr(function, _OUTSIDE, (None, ()))
-    known = wrappers if owner is function else ()
-    setattr(function, _OUTSIDE, (function, (*known, wrapper)))
-
-
-def placed_outside(function: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-    """The limited forms of this very function."""
-    owner, wrappers = getattr(function, _OUTSIDE, (None, ()))
-    return wrappers if owner is function else ()
 
 
 def chain_of(function: Any) -> Iterator[Callable[..., Any]]:

@@ -9,9 +9,10 @@ from flask import Blueprint, Flask
 from flask.views import MethodView
 
 from flask_redis_kit.core.errors import RedisKitError
+from flask_redis_kit.core.placement import misplaced
 from flask_redis_kit.core.views import wrappers_of
 from flask_redis_kit.ratelimit.exemptions import is_exempt
-from flask_redis_kit.ratelimit.guard import Guard, guard_of, placed_outside
+from flask_redis_kit.ratelimit.guard import OUTSIDE, Guard, guard_of
 from flask_redis_kit.ratelimit.ledger import Ask
 from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.rule import Rule
@@ -217,25 +218,10 @@ def _is_static(app: Flask, endpoint: str) -> bool:
 def _refuse_misplaced(app: Flask, endpoint: str, chain: Sequence[Callable[..., Any]]) -> None:
     if any(is_exempt(function) for function in chain):
         return
-    for function in chain:
-        for wrapper in placed_outside(function):
-            if wrapper in chain or _is_registered(app, wrapper):
-                continue
-            name = getattr(function, "__name__", "view")
-            if getattr(function, "__globals__", {}).get(name) is function:
-                continue  # it is meant without: its limited form has another name
-            raise RateLimitMisplaced(
-                f"The limit on {name!r} has no effect: it stands above the decorator that "
-                f"registers the endpoint {endpoint!r}. Put @rate_limit below @app.get(...) or "
-                "@app.route(...), next to the function. If the view is meant to be unlimited, say "
-                "so: @kit.ratelimit.exempt."
-            )
-
-
-def _is_registered(app: Flask, wrapper: object) -> bool:
-    return any(
-        each is wrapper
-        for endpoint, view in app.view_functions.items()
-        for method in getattr(view, "methods", None) or ("GET",)
-        for each in wrappers_of(app, endpoint, method)
-    )
+    for name in misplaced(OUTSIDE, app, chain):
+        raise RateLimitMisplaced(
+            f"The limit on {name!r} has no effect: it stands above the decorator that "
+            f"registers the endpoint {endpoint!r}. Put @rate_limit below @app.get(...) or "
+            "@app.route(...), next to the function. If the view is meant to be unlimited, say "
+            "so: @kit.ratelimit.exempt."
+        )

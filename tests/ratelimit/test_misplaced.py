@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -154,3 +156,21 @@ def test_two_applications_with_different_ideas_of_one_function(limited: Limited)
     assert limited.statuses("/", 2) == [200, 429]
     with other.app_context():
         kit.close()
+
+
+def test_a_bound_method_can_be_limited_as_a_view(limited: Limited) -> None:
+    class Shop:
+        def home(self) -> str:
+            return "home"
+
+    limited.app.add_url_rule("/", view_func=rate_limit(limit=1)(Shop().home))
+    assert [limited.client.get("/").status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_function_that_is_limited_at_each_call_does_not_collect_its_forms() -> None:
+    def price() -> int:
+        return 1
+
+    forms = [weakref.ref(rate_limit(limit=1)(price)) for _ in range(100)]
+    gc.collect()
+    assert sum(form() is not None for form in forms) < 10
