@@ -274,7 +274,7 @@ def test_the_reply_is_the_same_in_resp2_and_resp3(
     call = scripts.ACQUIRE.call([KEY], ["token", "s", 5, MINUTE, 1, 0]).by_source()
     for protocol in (2, 3):
         redis_client.delete(KEY)
-        with server.client(protocol=protocol) as client:
+        with redis.Redis.from_url(server.url, protocol=protocol) as client:
             reply = client.execute_command(*call)
         assert (reply[0], reply[2]) == (1, 4)
         assert all(type(number) is int for number in reply)
