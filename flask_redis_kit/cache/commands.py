@@ -17,7 +17,7 @@ from flask_redis_kit.cache.inspection import Inspection, Inspector
 from flask_redis_kit.cache.invalidation import Invalidation
 from flask_redis_kit.cache.rehearsal import page_of_url
 from flask_redis_kit.cache.tags import several_tags
-from flask_redis_kit.core.counters import KEPT_DAYS
+from flask_redis_kit.core.counters import INTERVAL, KEPT_DAYS
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.keys import PREFIX
@@ -26,6 +26,10 @@ from flask_redis_kit.core.tables import table
 _FROM = (
     "Counted by all processes {span} (UTC). What a process counts rides along with its trips, so "
     "its last seconds may be missing."
+)
+_NOTHING = (
+    f"A process tells what it has counted every {INTERVAL:g} s at most, along with a trip that it "
+    "makes: ask for a page once more."
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 _days = click.option(
@@ -155,6 +159,9 @@ def _counting(feature: Cache) -> list[click.Command]:
         if as_json:
             click.echo(display.as_json([each.as_dict() for each in found]))
             return
+        if not found:
+            _show(found, days)
+            return
         heads = ("prefix", "computing", "each", "hits", "misses", "stored", "bytes", "refused")
         rows = [
             (
@@ -250,6 +257,7 @@ def _inspected(engine: CacheEngine, what: str) -> Inspection:
 def _show(found: Sequence[figures.Figures], days: int) -> None:
     if not found:
         click.echo(f"Nothing was counted {_span(days)}.")
+        click.echo(_NOTHING, err=True)
         return
     heads = ("prefix", "hits", "misses", "hit rate", "stale", "stored", "refused")
     table([heads, *(display.row(each) for each in found)])

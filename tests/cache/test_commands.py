@@ -79,10 +79,13 @@ def test_stats_for_programs(kit: RedisKit, command: Command) -> None:
     assert "entries" not in found
 
 
-def test_stats_of_nothing(command: Command) -> None:
-    result = command("stats")
+@pytest.mark.parametrize("name", ["stats", "top"])
+def test_figures_of_nothing_say_when_there_will_be_some(command: Command, name: str) -> None:
+    result = command(name)
     assert result.exit_code == 0
     assert "Nothing was counted today." in result.stdout
+    assert "prefix" not in result.stdout
+    assert "every 10 s at most, along with a trip" in result.stderr
 
 
 def test_top_sorts_by_what_is_asked_for(kit: RedisKit, command: Command) -> None:
