@@ -103,6 +103,16 @@ def start_worker(server: Server, redis_client: redis.Redis) -> Iterator[StartWor
 
 
 @pytest.fixture
+def long_parks(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Workers wait for a minute before they look by themselves; the lease that this takes.
+
+    So what happens within the patience of ``wait_until`` was not found by chance.
+    """
+    monkeypatch.setattr("flask_redis_kit.queue.worker.BLOCK", 60.0)
+    return 600.0
+
+
+@pytest.fixture
 def working() -> Working:
     """``with working(queued, "default", threads=1) as worker:`` runs it in a thread."""
 

@@ -97,14 +97,19 @@ def _direct_tasks(redis_client: redis.Redis) -> None:
 
 
 def test_a_script_flush_while_a_worker_is_parked_delays_nothing(
-    near: Queued, working: Working, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+    make_app: MakeApp,
+    working: Working,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    long_parks: float,
 ) -> None:
-    with working(near, threads=1):
+    queued = make_app(REDIS_QUEUE_LEASE=long_parks)
+    with queued.app.app_context(), working(queued, threads=1):
         for n in range(3):
             wait_until(lambda: parked(redis_client))
             redis_client.script_flush()
             kit.queue.enqueue(record, {"n": n})
-            wait_until(lambda n=n: len(ran(redis_client)) == n + 1, timeout=2)  # type: ignore[misc]
+            wait_until(lambda n=n: len(ran(redis_client)) == n + 1)  # type: ignore[misc]
     assert [each.message for each in caplog.records if each.levelname != "INFO"] == []
 
 
@@ -132,8 +137,9 @@ def test_after_a_broken_connection_the_lists_are_compared_by_their_content(
     proxy: Proxy,
     redis_client: redis.Redis,
     keys: QueueKeys,
+    long_parks: float,
 ) -> None:
-    far = make_app(proxy.url)
+    far = make_app(proxy.url, REDIS_QUEUE_LEASE=long_parks)
     with working(far, threads=2):
         held = kit.queue.enqueue("wait", {"n": 1})
         wait_until(lambda: ran(redis_client, "started"))
@@ -149,6 +155,7 @@ def test_after_a_broken_connection_the_lists_are_compared_by_their_content(
             pipe.lrem(keys.normal, 1, lost)
             pipe.rpush(mine, lost)
             pipe.execute()
+        wait_until(lambda: parked(redis_client))  # a worker that waits for nothing misses nothing
         proxy.cut()
         wait_until(lambda: ran(redis_client) == ["2"])
         redis_client.set("go", 1)
@@ -163,8 +170,9 @@ def test_an_acknowledgement_that_the_server_forgot_is_sent_again(
     proxy: Proxy,
     redis_client: redis.Redis,
     keys: QueueKeys,
+    long_parks: float,
 ) -> None:
-    far = make_app(proxy.url)
+    far = make_app(proxy.url, REDIS_QUEUE_LEASE=long_parks)
     with working(far, threads=1):
         redis_client.hset(keys.meta, "paused", 1)
         job_id = kit.queue.enqueue("write", {"n": 1})
@@ -176,6 +184,7 @@ def test_an_acknowledgement_that_the_server_forgot_is_sent_again(
         redis_client.hset(keys.meta, "paused", 1)
         redis_client.hset(keys.jobs, job_id, sealed)  # as after a failover to a lagging replica
         redis_client.rpush(keys.normal, job_id)
+        wait_until(lambda: parked(redis_client))  # a worker that waits for nothing misses nothing
         proxy.cut()
         wait_until(lambda: not redis_client.exists(keys.jobs))
         redis_client.hdel(keys.meta, "paused")

@@ -75,21 +75,25 @@ def test_two_queues_are_served_in_turn(queued: Queued, redis_client: redis.Redis
 
 
 def test_an_idle_worker_wakes_for_any_of_its_queues(
-    make_app: MakeApp, working: Working, redis_client: redis.Redis
+    make_app: MakeApp, working: Working, redis_client: redis.Redis, long_parks: float
 ) -> None:
-    queued = make_app()  # a lease of 30 s, so parked for 4 s
+    queued = make_app(REDIS_QUEUE_LEASE=long_parks)
     with queued.app.app_context(), working(queued, "a", "b", threads=1):
         for n in range(6):
             # on Cluster it waits at the node of each queue
             wait_until(lambda: redis_client.info("clients")["blocked_clients"] >= 1)
             kit.queue.enqueue(record, {"n": n}, queue="ab"[n % 2])
-            wait_until(lambda n=n: len(ran(redis_client)) == n + 1, timeout=2)  # type: ignore[misc]
+            wait_until(lambda n=n: len(ran(redis_client)) == n + 1)  # type: ignore[misc]
 
 
 def test_a_job_that_ends_while_its_worker_is_parked_is_acknowledged_at_once(
-    make_app: MakeApp, working: Working, redis_client: redis.Redis, keys: QueueKeys
+    make_app: MakeApp,
+    working: Working,
+    redis_client: redis.Redis,
+    keys: QueueKeys,
+    long_parks: float,
 ) -> None:
-    queued = make_app()  # a lease of 30 s, so parked for 4 s
+    queued = make_app(REDIS_QUEUE_LEASE=long_parks)
     with queued.app.app_context(), working(queued, threads=2):
         kit.queue.enqueue(hold, {"n": 1})
         wait_until(lambda: ran(redis_client, "started"))
@@ -97,7 +101,7 @@ def test_a_job_that_ends_while_its_worker_is_parked_is_acknowledged_at_once(
         wait_until(lambda: redis_client.info("clients")[blocked] == 1)
         redis_client.set("go", 1)
         with_token = redis_client.lpop(keys.wake)
-        wait_until(lambda: not redis_client.exists(keys.jobs), timeout=2)
+        wait_until(lambda: not redis_client.exists(keys.jobs))
         assert with_token is None
         assert redis_client.info("clients")[blocked] == 1  # it was parked all the time
 
