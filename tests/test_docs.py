@@ -7,11 +7,36 @@ from pathlib import Path
 
 import pytest
 
+from flask_redis_kit.core import config
+from flask_redis_kit.kit import BUILTIN
 from tests.harness.servers import Server
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SETTING = re.compile(r"\bREDIS2?_[A-Z][A-Z_]*[A-Z]\b(?!_)")
+MISTAKES = {"REDIS_CACHE_TLL", "REDIS_TWO"}  # as examples of such
+
+
+def settings() -> set[str]:
+    """The keys of all settings of the kit and its five features."""
+    keys = config.known_keys(config.CoreConfig, "REDIS", None)
+    for feature in (cls() for cls in BUILTIN.values()):
+        keys |= config.known_keys(feature.config_class, "REDIS", feature.section)
+    return keys
+
+
+def test_every_setting_stands_on_a_page() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    words = set(re.findall(r"\w+", text))
+    missing = {key for key in settings() - words if f"_{key.split('_', 2)[-1]}" not in words}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_on_a_page_is_one(page: Path) -> None:
+    named = {name.replace("REDIS2_", "REDIS_") for name in SETTING.findall(page.read_text())}
+    assert named - settings() - MISTAKES == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
