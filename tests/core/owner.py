@@ -110,6 +110,9 @@ class Owner:
     def interrupt(self) -> None:
         """What Ctrl-C does: SIGINT to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
+        # a signal right before the read of the next order does not end that: an order does
+        with suppress(BrokenPipeError):
+            self.tell("nothing")
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is dead."""
@@ -144,6 +147,7 @@ def serve(directory: str, *options: str) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     server = EmbeddedServer(directory, private="private" in options)
     orders: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
         "ensure": server.ensure,
         "verify": lambda: server.ensure(verify=True),
         "release": server.release,
