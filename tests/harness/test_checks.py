@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,11 @@ def test_is_served_again(redis_kit_url):
 """
     output, counts = run(tmp_path, USERS, test)
     assert counts == ["4 passed"], output
+
+
+def test_what_the_page_on_testing_shows_works(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "testing.md").read_text()
+    conftest, tests = re.findall(
+        r"^```python\n# \w+\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+    assert run(tmp_path, conftest, tests)[1] == ["4 passed"]
