@@ -159,13 +159,13 @@ class RedisKit:
             checked_namespace(core.namespace)
         state = KitState(app, self.name, core, prefix)
         state.settings = settings
+        state.wire()
         known = config.known_keys(config.CoreConfig, prefix, None)
         for feature in self._features.values():
             known |= self._add(state, feature)
         sections = self._sections()
         sections |= {cls().section for cls in BUILTIN.values()}
         config.warn_near_misses(app, prefix, known, sections)
-        state.wire()
         return state
 
     def _add(self, state: KitState, feature: Feature[Any, Any]) -> set[str]:
@@ -177,12 +177,12 @@ class RedisKit:
         )
         state.settings += settings
         state.features[feature.name] = feature
+        key = f"{state.prefix}_{section}_URL"
         try:
-            wire = state.wire(loaded.url)
+            wire = state.wire(loaded.url, None if loaded.url is None else key)
         except ConfigError as error:
             if loaded.url is None:
                 raise
-            key = f"{state.prefix}_{section}_URL"
             raise ConfigError(f"{key}: {error}", key=error.key or key) from None
         state.contexts[feature.name] = Context(
             app=state.app,

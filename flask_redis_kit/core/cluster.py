@@ -62,12 +62,10 @@ class Node:
 
     def ask(self, *command: str, wait: float) -> Any:
         """The reply to one command on a connection of its own; ``wait`` (s) to connect, to read."""
-        made_with: dict[str, Any] = {**self.pool.connection_kwargs}
-        connect = min(wait, made_with.get("socket_connect_timeout") or wait)
-        made_with.update(
+        connect = min(wait, self.pool.connection_kwargs.get("socket_connect_timeout") or wait)
+        connection = self.pool.make_connection(
             socket_timeout=wait, socket_connect_timeout=connect, decode_responses=False
         )
-        connection: Any = self.pool.connection_class(**made_with)
         try:
             connection.connect()
             connection.send_command(*command, check_health=False)

@@ -94,6 +94,7 @@ class Clustering:
         host, port = address
         pool = Pool(
             wait=settings.pool_timeout,
+            names=settings.names,
             max_connections=settings.max_connections,
             host=host,
             port=port,

@@ -139,6 +139,7 @@ class Connector:
         pool = Pool(
             wait=self.settings.pool_timeout,
             max_connections=kwargs.pop("max_connections", self.settings.max_connections),
+            names=self.settings.names,
             **kwargs,
         )
         self._pools.add(pool)

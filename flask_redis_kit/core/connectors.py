@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import redis
@@ -13,6 +14,7 @@ from flask_redis_kit.core.embedded import EmbeddedServer
 from flask_redis_kit.core.endpoints import settings_from
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.fork import renew_in_child
+from flask_redis_kit.core.names import DEFAULT_PREFIX, SettingNames
 from flask_redis_kit.core.settings import ConnectionSettings
 from flask_redis_kit.core.url import Endpoint
 
@@ -20,8 +22,11 @@ from flask_redis_kit.core.url import Endpoint
 class Connectors:
     """One connector per URL, made when first asked for; nothing connects before a command."""
 
-    def __init__(self, core: CoreConfig, embedded_directory: Path) -> None:
+    def __init__(
+        self, core: CoreConfig, embedded_directory: Path, prefix: str = DEFAULT_PREFIX
+    ) -> None:
         self._core = core
+        self._prefix = prefix
         self._embedded_directory = embedded_directory
         self._lock = threading.Lock()
         self._by_settings: list[tuple[ConnectionSettings, Connector]] = []
@@ -32,15 +37,17 @@ class Connectors:
         """In a forked child: the lock may be held by a thread that doesn't exist here."""
         self._lock = threading.Lock()
 
-    def get(self, url: str | None = None) -> Connector:
+    def get(self, url: str | None = None, place: str | None = None) -> Connector:
         """The connector of the application's server, or of the one at ``url``. No I/O.
 
-        Raises ``ConfigError`` for a URL or an option that can't be right.
+        ``place``: the setting that gives the URL, for messages. Raises ``ConfigError`` for a URL or
+        an option that can't be right.
         """
-        return self.to(settings_from(self._core, url))
+        return self.to(settings_from(self._core, url), place)
 
-    def to(self, settings: ConnectionSettings) -> Connector:
+    def to(self, settings: ConnectionSettings, place: str | None = None) -> Connector:
         """The connector with these settings. No I/O."""
+        settings = replace(settings, names=SettingNames(self._prefix, place))
         with self._lock:
             for known, connector in self._by_settings:
                 if known == settings:
@@ -72,9 +79,8 @@ class Connectors:
 
 def _try_options(connector: Connector) -> None:
     """Make a connection, which connects to nothing: redis-py names the option it doesn't know."""
-    pool = connector.pool
     try:
-        pool.connection_class(**pool.connection_kwargs)
+        connector.pool.make_connection()
     except (TypeError, ValueError, redis.RedisError) as error:
         raise ConfigError(
             f"REDIS_OPTIONS can't be given to redis-py: {error}", key="REDIS_OPTIONS"

@@ -27,7 +27,7 @@ from flask_redis_kit.core.connection import Connector
 from flask_redis_kit.core.connectors import Connectors
 from flask_redis_kit.core.endpoints import OF_ONE_SERVER, endpoint_from, settings_at
 from flask_redis_kit.core.errors import ConfigError
-from flask_redis_kit.core.names import DEFAULT_NAME
+from flask_redis_kit.core.names import DEFAULT_NAME, DEFAULT_PREFIX
 from flask_redis_kit.core.settings import ConnectionSettings
 from flask_redis_kit.core.url import Endpoint, mask, parse
 
@@ -55,8 +55,11 @@ class Databases:
     Raises ``ConfigError`` naming the entry and the cure.
     """
 
-    def __init__(self, core: CoreConfig, connectors: Connectors) -> None:
+    def __init__(
+        self, core: CoreConfig, connectors: Connectors, prefix: str = DEFAULT_PREFIX
+    ) -> None:
         self._core = core
+        self._prefix = prefix
         self._connectors = connectors
         for name in core.databases:
             _check_name(name)
@@ -100,7 +103,9 @@ class Databases:
     def _read(self, name: str, entry: object) -> Connector:
         where = f"{KEY}[{name!r}]"
         try:
-            return self._connectors.to(self._settings_of(entry))
+            return self._connectors.to(
+                self._settings_of(entry), f"{self._prefix}_DATABASES[{name!r}]"
+            )
         except ConfigError as error:
             text = str(error)
             if isinstance(entry, Mapping):  # its settings are called host, not REDIS_HOST

@@ -22,6 +22,7 @@ from flask_redis_kit.core.errors import (
     ServerTooOld,
     ServerUnavailable,
 )
+from flask_redis_kit.core.names import SettingNames
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 
@@ -38,7 +39,13 @@ class Diagnosis:
     """How often it tries when the server cuts it before the handshake is done."""
     generation = 0
     """The pool's generation that it was connected in; see ``Pool.drop``."""
-    credentials = "REDIS_USERNAME and REDIS_PASSWORD, or the user:password@ part of REDIS_URL"
+    names = SettingNames()
+    """What its settings are called; see ``Pool``."""
+
+    @property
+    def credentials(self) -> str:
+        """Where the settings say who we are."""
+        return self.names.credentials
 
     def is_stale(self) -> bool:
         """True if the server closed the connection, or bytes that nobody asked for wait on it."""
@@ -136,8 +143,8 @@ class Diagnosis:
             tls = ", and does it speak TLS" if isinstance(self, SSLConnection) else ""
             return ConnectTimeout(
                 f"No Redis or Valkey server answers at {at} in time. Is the address right, and is "
-                f"it reachable from here{tls}? REDIS_SOCKET_CONNECT_TIMEOUT sets the wait. "
-                "To try without a server, set REDIS_URL=embedded://",
+                f"it reachable from here{tls}? {self.names.of('SOCKET_CONNECT_TIMEOUT')} sets the "
+                f"wait. To try without a server, set {self.names.url}=embedded://",
                 address=at,
             )
         return ServerUnavailable(self._unreachable(error), address=at)
@@ -158,7 +165,11 @@ class Diagnosis:
         if alert or isinstance(cause, ssl.SSLEOFError) or _closed_at_once(error):
             # not every server sends its alert in time; without one it may as well be restarting
             return ServerUnavailable(start + self._broken_off(), address=at)
-        return None if cause is None else ServerRefused(start + _tls_cure(cause), address=at)
+        return (
+            None
+            if cause is None
+            else ServerRefused(start + _tls_cure(cause, self.names.of("OPTIONS")), address=at)
+        )
 
     def _broken_off(self) -> str:
         certificate = getattr(self, "certfile", None)
@@ -170,7 +181,7 @@ class Diagnosis:
             )
         return (
             "the server broke off. Most likely it wants a client certificate: give ssl_certfile "
-            "and ssl_keyfile, in the URL's query or in REDIS_OPTIONS."
+            f"and ssl_keyfile, in the URL's query or in {self.names.of('OPTIONS')}."
         )
 
     def _refused_command(self, text: str) -> ServerError:
@@ -178,8 +189,8 @@ class Diagnosis:
         if "DB index" in text or "SELECT is not allowed" in text:
             return ServerRefused(
                 f"The server at {at} has no database {getattr(self, 'db', '?')} ({text}). Use a "
-                "lower number in REDIS_DB or at the end of REDIS_URL; a server has 16 unless it "
-                "is configured otherwise.",
+                f"lower number {self.names.database}; a server has 16 unless it is configured "
+                "otherwise.",
                 address=at,
             )
         if "NOAUTH" in text or "Authentication required" in text:
@@ -192,7 +203,7 @@ class Diagnosis:
     def _unreachable(self, error: Exception) -> str:
         at = self.address
         if isinstance(error.__context__, socket.gaierror):
-            return f"The host name in {at} can't be resolved. Check REDIS_URL."
+            return f"The host name in {at} can't be resolved. Check {self.names.url}."
         if _closed_at_once(error):
             return (
                 f"The server at {at} closed the connection at once. Does it expect TLS? Then the "
@@ -200,18 +211,19 @@ class Diagnosis:
             )
         return (
             f"No Redis or Valkey server answers at {at} ({_reason(error)}). Start one there, set "
-            "REDIS_URL to where it is, or set REDIS_URL=embedded:// to try without a server."
+            f"{self.names.url} to where it is, or set {self.names.url}=embedded:// to try without "
+            "a server."
         )
 
 
-def read_error(error: Exception, address: str) -> ServerError:
+def read_error(error: Exception, address: str, names: SettingNames) -> ServerError:
     """An error of sending or reading on a live connection, as one of ours."""
     if isinstance(error, ServerError):
         return error
     if isinstance(error, redis_errors.TimeoutError | TimeoutError):
         return ReplyTimeout(
-            f"{address} did not reply in time; the command may have run. REDIS_SOCKET_TIMEOUT "
-            "sets the wait.",
+            f"{address} did not reply in time; the command may have run. "
+            f"{names.of('SOCKET_TIMEOUT')} sets the wait.",
             address=address,
         )
     if isinstance(error, redis_errors.BusyLoadingError):
@@ -258,7 +270,7 @@ _CURES = (
 )
 
 
-def _tls_cure(error: ssl.SSLError) -> str:
+def _tls_cure(error: ssl.SSLError, options: str) -> str:
     text = _reason_of(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         if "match" in text.lower():
@@ -268,7 +280,7 @@ def _tls_cure(error: ssl.SSLError) -> str:
             )
         return (
             f"the certificate can't be trusted ({text}). Give the authority that signed it in "
-            "ssl_ca_certs, in the URL's query (?ssl_ca_certs=/path/to/ca.pem) or in REDIS_OPTIONS."
+            f"ssl_ca_certs, in the URL's query (?ssl_ca_certs=/path/to/ca.pem) or in {options}."
         )
     for sign, cure in _CURES:
         if sign in text.upper():

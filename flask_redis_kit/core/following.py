@@ -27,7 +27,7 @@ class Following:
         self.directory = SentinelDirectory(
             endpoint.hosts,
             endpoint.service or "mymaster",
-            [Pool(**kwargs) for kwargs in _daemons(settings)],
+            [Pool(names=settings.names, **kwargs) for kwargs in _daemons(settings)],
             drop=_dropper(pools),
             is_master=_asker(settings),
             quorum=int(endpoint.option("min_other_sentinels", 0)),  # type: ignore[arg-type]

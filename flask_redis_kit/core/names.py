@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.keys import default_namespace
@@ -49,6 +50,58 @@ def kit_namespace(app_name: str, kit_name: str) -> str:
 def group_name(kit_name: str) -> str:
     """The command group of a kit: ``flask redis``, or ``flask redis-two``."""
     return "redis" if kit_name == DEFAULT_NAME else f"redis-{kit_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingNames:
+    """What the settings of one connection are called: for messages that name the one to change.
+
+    ``prefix``  of the kit's config keys.
+    ``place``   the setting that says where the server is, if it isn't the kit's own: a feature's
+                ``REDIS_CACHE_URL``, or ``REDIS_DATABASES['reports']``.
+    """
+
+    prefix: str = DEFAULT_PREFIX
+    place: str | None = None
+
+    def of(self, name: str) -> str:
+        """The config key of a plain setting: ``SHOP_SOCKET_TIMEOUT`` of ``SOCKET_TIMEOUT``."""
+        return f"{self.prefix}_{name}"
+
+    @property
+    def url(self) -> str:
+        """Where it says where the server is."""
+        return self.place or self.of("URL")
+
+    @property
+    def credentials(self) -> str:
+        """Where it says who we are."""
+        if self.place is not None:
+            return f"the user and the password in {self.place}"
+        return (
+            f"{self.of('USERNAME')} and {self.of('PASSWORD')}, or the user:password@ part of "
+            f"{self.url}"
+        )
+
+    @property
+    def sentinel_credentials(self) -> str:
+        """Where it says who we are for the Sentinels."""
+        if self.place is not None:
+            return (
+                f"sentinel_username and sentinel_password in {self.place}; its user and password "
+                "are for the data servers"
+            )
+        return (
+            f"{self.of('SENTINEL_USERNAME')} and {self.of('SENTINEL_PASSWORD')}, or "
+            f"?sentinel_password= in {self.url}; {self.of('PASSWORD')} is for the data servers"
+        )
+
+    @property
+    def database(self) -> str:
+        """Where it gives the number of the database."""
+        if self.place is not None:
+            return f"in {self.place}"
+        return f"in {self.of('DB')} or at the end of {self.url}"
 
 
 def in_words_of(prefix: str, error: ConfigError) -> ConfigError:

@@ -22,13 +22,25 @@ from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from flask_redis_kit.core.errors import PoolExhausted
+from flask_redis_kit.core.names import SettingNames
 
 
 class Pool(ConnectionPool):
-    """At most ``max_connections`` connections; a caller waits up to ``wait`` seconds for one."""
+    """At most ``max_connections`` connections; a caller waits up to ``wait`` seconds for one.
 
-    def __init__(self, *, wait: float = 0.2, max_connections: int = 50, **kwargs: Any) -> None:
+    ``names``: what its settings are called, in errors of its own and of its connections.
+    """
+
+    def __init__(
+        self,
+        *,
+        wait: float = 0.2,
+        max_connections: int = 50,
+        names: SettingNames = SettingNames(),  # noqa: B008  # it is frozen
+        **kwargs: Any,
+    ) -> None:
         self._wait = wait
+        self._names = names
         self._generation = 0
         self._idle: deque[AbstractConnection] = deque()
         self._all: list[AbstractConnection] = []
@@ -95,7 +107,7 @@ class Pool(ConnectionPool):
             self._making += 1
         made: list[AbstractConnection] = []
         try:
-            made.append(self.connection_class(**self.connection_kwargs))
+            made.append(self.make_connection())
         finally:
             with self._came_back:
                 self._making -= 1
@@ -104,11 +116,20 @@ class Pool(ConnectionPool):
                     self._came_back.notify()
         return made[0]
 
+    def make_connection(self, **overrides: Any) -> Any:
+        """A connection like those of the pool, but none of them; ``overrides`` beat the settings.
+
+        It is not connected yet.
+        """
+        connection: Any = self.connection_class(**{**self.connection_kwargs, **overrides})
+        connection.names = self._names
+        return connection
+
     def _exhausted(self) -> PoolExhausted:
         return PoolExhausted(
             f"All {self.max_connections} connections are in use, and none came back within "
-            f"{self._wait} s. Raise REDIS_MAX_CONNECTIONS, or look for a connection that is "
-            "kept (a pipeline or pub/sub that isn't closed)."
+            f"{self._wait} s. Raise {self._names.of('MAX_CONNECTIONS')}, or look for a connection "
+            "that is kept (a pipeline or pub/sub that isn't closed)."
         )
 
     def _make_ready(self, connection: Any) -> None:

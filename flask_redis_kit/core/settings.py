@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_redis_kit.core.errors import ServerUnavailable
+from flask_redis_kit.core.names import SettingNames
 from flask_redis_kit.core.url import Endpoint
 
 VERSION = "0.1.0"
@@ -19,7 +20,10 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """How to reach one server. Times are seconds; ``extra`` goes to redis-py's connection as is."""
+    """How to reach one server. Times are seconds; ``extra`` goes to redis-py's connection as is.
+
+    ``names``: what these settings are called; they are the same under another name.
+    """
 
     endpoint: Endpoint
     max_connections: int = 50
@@ -34,6 +38,7 @@ class ConnectionSettings:
     breaker_failures: int = 3
     breaker_open_seconds: float = 1.0
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    names: SettingNames = field(default=SettingNames(), compare=False)
 
     def connection_kwargs(self) -> dict[str, Any]:
         """What every connection of redis-py gets, wherever it goes."""
@@ -51,15 +56,18 @@ class ConnectionSettings:
             **self.extra,
         }
         if given.get("credential_provider") is not None:
-            given["credential_provider"] = Credentials(given["credential_provider"])
+            given["credential_provider"] = Credentials(
+                given["credential_provider"], self.names.of("OPTIONS")
+            )
         return given
 
 
 class Credentials(CredentialProvider):
     """Asks a provider, which may fail in ways of its own, at every connect."""
 
-    def __init__(self, provider: CredentialProvider) -> None:
+    def __init__(self, provider: CredentialProvider, setting: str) -> None:
         self._provider = provider
+        self._setting = setting
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """User and password; ``ServerUnavailable`` if the provider raises."""
@@ -68,7 +76,7 @@ class Credentials(CredentialProvider):
         except Exception as error:
             # redis-py would keep the connection, which has not logged in
             raise ServerUnavailable(
-                f"The credential_provider of REDIS_OPTIONS gave no credentials: {error}"
+                f"The credential_provider of {self._setting} gave no credentials: {error}"
             ) from error
 
 

@@ -31,16 +31,19 @@ class KitState(AppState):
         self.receivers: list[object] = []
         """Receivers of signals, kept alive for as long as the application."""
         self.keys = KeyBuilder(core.namespace or kit_namespace(app.name, kit_name))
-        self.connectors = Connectors(core, Path(app.instance_path) / "redis")
-        self.databases = Databases(core, self.connectors)
+        self.connectors = Connectors(core, Path(app.instance_path) / "redis", prefix)
+        self.databases = Databases(core, self.connectors, prefix)
         self._wires: dict[str | None, Wire] = {}
         self._named: dict[Connector, Wire] = {}
         self._counters: dict[Wire, Counters] = {}
 
-    def wire(self, url: str | None = None) -> Wire:
-        """The wire to the application's server, or to the one at ``url``; shared by URL."""
+    def wire(self, url: str | None = None, place: str | None = None) -> Wire:
+        """The wire to the application's server, or to the one at ``url``; shared by URL.
+
+        ``place``: the setting that gives the URL, for messages.
+        """
         if url not in self._wires:
-            connector = self.connectors.get(url)
+            connector = self.connectors.get(url, place)
             wires = (wire for wire in self._wires.values() if wire.connector is connector)
             self._wires[url] = next(wires, None) or wire_to(connector)
         return self._wires[url]

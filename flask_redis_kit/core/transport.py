@@ -33,10 +33,10 @@ class Tls(Diagnosis, SSLConnection):
 
 
 class _Daemon(Diagnosis):
-    credentials = (
-        "REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD, or ?sentinel_password= in REDIS_URL; "
-        "REDIS_PASSWORD is for the data servers"
-    )
+    @property
+    def credentials(self) -> str:
+        """Where the settings say who we are."""
+        return self.names.sentinel_credentials
 
 
 class DaemonTcp(_Daemon, Connection):

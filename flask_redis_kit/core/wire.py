@@ -258,7 +258,7 @@ class Wire:
             return conversation.read(connection, len(packed))
         except _BROKEN as error:
             connection.disconnect()
-            raise read_error(error, source.address) from error
+            raise read_error(error, source.address, connection.names) from error
         except BaseException:
             # also when interrupted between sending and reading: what is still to come on this
             # connection must never be read as somebody else's reply
@@ -279,7 +279,7 @@ def send_commands(connection: Any, commands: Sequence[Command], address: str) ->
     try:
         conversation.write(connection, packed)
     except _BROKEN as error:
-        raise read_error(error, address) from error
+        raise read_error(error, address, connection.names) from error
 
 
 def read_replies(connection: Any, count: int, address: str) -> list[Reply]:
@@ -287,7 +287,7 @@ def read_replies(connection: Any, count: int, address: str) -> list[Reply]:
     try:
         return conversation.read(connection, count)
     except _BROKEN as error:
-        raise read_error(error, address) from error
+        raise read_error(error, address, connection.names) from error
 
 
 def with_source(command: Command) -> Command:

@@ -76,6 +76,7 @@ class Line:
 
     def __init__(self, connector: Connector, timeout: float, key: str = "") -> None:
         self._address = connector.address
+        self._names = connector.settings.names
         self._client = connector.dedicated(socket_timeout=timeout, key=key)
         self._connection: Any = None
 
@@ -108,7 +109,7 @@ class Line:
             connection.send_packed_command(connection.pack_commands(packed), check_health=False)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             self.drop()
-            raise read_error(error, self._address) from error
+            raise read_error(error, self._address, self._names) from error
 
     def read(self, count: int) -> list[Reply]:
         """The next replies; errors of a command stand in the list."""
@@ -121,7 +122,7 @@ class Line:
                     replies.append(reply)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             self.drop()
-            raise read_error(error, self._address) from error
+            raise read_error(error, self._address, self._names) from error
         return replies
 
     def fileno(self) -> int:
