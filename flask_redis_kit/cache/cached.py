@@ -58,10 +58,10 @@ class Cached(Generic[P, R]):
         engine, compute = self._locate(), self._recipe.function
         if not engine.enabled:
             return cast("R", compute(*args, **kwargs))
-        found = self._found(engine, args, kwargs)
-        if isinstance(found, Hit):
-            return cast("R", found.value)
-        return cast("R", run(found, engine.context.send, lambda: compute(*args, **kwargs)))
+        found, flow = self._found(engine, args, kwargs)
+        if flow is None:
+            return cast("R", found)
+        return cast("R", run(flow, engine.context.send, lambda: compute(*args, **kwargs)))
 
     @property
     def uncached(self) -> Callable[P, R]:
@@ -134,26 +134,26 @@ class Cached(Generic[P, R]):
 
     def _found(
         self, engine: CacheEngine, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Hit | Flow[Any]:
-        """A result that is there; or how to come by it."""
+    ) -> tuple[Any, Flow[Any] | None]:
+        """A result that is there, and None; or how to come by it."""
         recipe = self._recipe
         if current_request() is not None:
             visit = route.arrive(engine, self._pages, self)
             if visit is not None:
-                return visit.flow(args, kwargs)
+                return visit.result(args, kwargs)
             if route.must_compute(engine, self._pages, self):
-                return computed()
+                return None, computed()
         told = recipe.told()
         call = recipe.call(args, kwargs, told)
         if call is None:
-            return function.result(engine, recipe, None)
+            return None, function.result(engine, recipe, None)
         found = function.glance(engine, recipe, call)
         if not isinstance(found, Hit):
-            return function.result(engine, recipe, call, found, told=told)
+            return None, function.result(engine, recipe, call, found, told=told)
         if found.flags & RAISED:
-            return function.answer(engine, recipe, call, found, told)
+            return None, function.answer(engine, recipe, call, found, told)
         tag(engine, found.tags)
-        return found
+        return found.value, None
 
     def _refreshing(
         self, engine: CacheEngine, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,13 +223,12 @@ class CachedAsync(Cached[P, R]):
         engine, compute = self._locate(), self._recipe.function
         if not engine.enabled:
             return await compute(*args, **kwargs)
-        if refresh:
-            flow = self._refreshing(engine, args, kwargs)
-        else:
-            found = self._found(engine, args, kwargs)
-            if isinstance(found, Hit):
-                return found.value
-            flow = found
+        found, flow = None, None
+        if not refresh:
+            found, flow = self._found(engine, args, kwargs)
+            if flow is None:
+                return found
+        flow = flow or self._refreshing(engine, args, kwargs)
         return await run_async(flow, engine.context.send, lambda: compute(*args, **kwargs))
 
     async def _many(self, calls: Iterable[object], *first: object) -> list[Any]:

@@ -16,11 +16,12 @@ from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.cache.flow import Flow, Pause
 from flask_redis_kit.cache.gathering import SILENCE
 from flask_redis_kit.cache.landing import Landings, Report, Turn
+from flask_redis_kit.cache.lately import Decode
 from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.reading import Look, Reading
 from flask_redis_kit.cache.running import is_computing
 from flask_redis_kit.cache.shards import Place, Shards
-from flask_redis_kit.cache.verdict import Call, Decode, Hit, Judge, Miss
+from flask_redis_kit.cache.verdict import Call, Hit, Judge, Miss
 from flask_redis_kit.core.failure import FAILURES
 
 __all__ = ["Call", "Decode", "Flights", "Hit", "Miss", "Report", "Turn"]
@@ -45,7 +46,7 @@ class Flights(Landings):
 
     def at_a_glance(self, call: Call, seen: Look, decode: Decode) -> Hit | None:
         """The hit, if what was found is fresh beyond doubt; None: ``obtain`` knows."""
-        hit = self._judge.fresh(seen, decode)
+        hit = self._judge.fresh(call, seen, decode)
         if hit is not None:
             self._tell(call, "hit")
         return hit

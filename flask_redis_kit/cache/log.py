@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flask_redis_kit.cache.envelope import Epoch
 from flask_redis_kit.cache.shards import FEATURE
 from flask_redis_kit.core.exchange import Command, Exchange, Reply, number
-from flask_redis_kit.core.script import Script
+from flask_redis_kit.core.script import Arg, Script
 
 STATE = (b"!n", b"!s", b"!f", b"!~")
 STATES = len(STATE)
@@ -36,7 +36,7 @@ def softened(tag: bytes) -> bytes:
     return b"~" + tag
 
 
-def scores_command(log: str, tags: Sequence[bytes]) -> Command:
+def scores_command(log: str, tags: Sequence[bytes]) -> tuple[Arg, ...]:
     """Asks for the log's state and when each of these tags was invalidated last."""
     return ("ZMSCORE", log, *STATE, *tags)
 

@@ -25,6 +25,9 @@ PAGES = "__redis_kit_pages__"
 OUTSIDE = "__redis_kit_cached_by__"
 """Where the function itself has its decorated forms."""
 _MOST_KNOWN = 512
+_LONGEST_KNOWN = 1024
+_EXACT = frozenset({str, int, bool, bytes, type(None)})
+"""Whose equal values of one type are one value: of floats 0.0 equals -0.0."""
 _arguments = Namer("arguments")
 
 
@@ -41,6 +44,7 @@ def tag_of_request(endpoint: str, arguments: Mapping[str, Any]) -> bytes:
     return member("a", _arguments.digest({"endpoint": endpoint, **arguments}, endpoint).text)
 
 
+Spelled = tuple[object, ...]
 Facts = tuple[object, ...]
 
 
@@ -70,8 +74,9 @@ class Pages:
         self.plannable = not (self.variants.factors or options.key or options.body_key)
         """Whether a page can be known ahead of the view's place: no function of the user's runs."""
         self._ignored = recipe.binding.ignored
-        self._known: dict[bytes, Call] = {}  # of a pure function: its latest results
-        self._repeats = are_plain(recipe.defaults.values())
+        repeats = options.key is None and are_plain(recipe.defaults.values())
+        self._known: dict[Spelled, Call] | None = {} if repeats else None
+        """The latest pages by how requests have spelled them; None if they depend on more."""
 
     def page(
         self, request: Request, given: Arguments, results: Sequence[object] = ()
@@ -80,6 +85,47 @@ class Pages:
 
         ``results`` of the functions in ``vary=``.
         """
+        known = self._known
+        spelled = None if known is None else self._spelled(request, given, results)
+        if known is None or spelled is None:
+            return self._made(request, given, results)
+        call = known.get(spelled)
+        if call is not None:
+            return call
+        made = self._made(request, given, results)
+        if isinstance(made, Call):
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[spelled] = made
+        return made
+
+    def _spelled(
+        self, request: Request, given: Arguments, results: Sequence[object]
+    ) -> Spelled | None:
+        """All that this request's page is made of, unread; None if that is something else, too."""
+        arguments, rule, environ = given.kwargs, request.url_rule, request.environ
+        if rule is None or given.args or arguments != request.view_args:
+            return None
+        if self._ignored and not self._is_whole(given):
+            return None
+        if request.method not in SAFE_METHODS or has_body(environ):
+            return None
+        path, query = request.path, request.query_string
+        headers = self.variants.spelled(environ) if self.variants.names else ()
+        size = len(path) + len(query)
+        if size + sum([len(each or "") for each in headers]) > _LONGEST_KNOWN:
+            return None
+        place = (request.scheme, request.host, request.root_path, path, query)
+        told = (*place, rule.endpoint, rule.rule, *headers)
+        if not (arguments or results):
+            return told
+        values = (*arguments.values(), *results)
+        types = tuple(map(type, values))
+        return (*told, *arguments, types, values) if _EXACT.issuperset(types) else None
+
+    def _made(
+        self, request: Request, given: Arguments, results: Sequence[object]
+    ) -> Call | Refusal:
         options = self.options
         query = canonical_query(request.query_string, options.query)
         if query is None:
@@ -105,12 +151,7 @@ class Pages:
         by_path = whole or self._is_incomplete(request, given)
         self._add_arguments(key, request, given, by_path=by_path)
         told = material(key, self.recipe.about)
-        call = self._known.get(told)
-        if call is None:
-            call = self._call(told, request, given, query if by_path else None)
-            if whole and given.kwargs == request.view_args:
-                self._learn(told, call, given)
-        return call
+        return self._call(told, request, given, query if by_path else None)
 
     def _is_whole(self, given: Arguments) -> bool:
         """Whether all arguments are in the key. (A method's object is made for the request.)"""
@@ -158,14 +199,6 @@ class Pages:
         else:
             call = recipe.tagged(digest, {**recipe.defaults, **given.kwargs})
         return call._replace(tags=(*call.tags, *tags))
-
-    def _learn(self, told: bytes, call: Call, given: Arguments) -> None:
-        """Remember what page it is, if nothing of it can be another one another time."""
-        if given.args or not self._repeats or not told.startswith(b"s"):
-            return
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[told] = call
 
     def same_call(self, given: Arguments) -> Digest | None:
         """The digest of the function's call with these arguments, whoever's method it is.

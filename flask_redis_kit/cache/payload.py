@@ -35,14 +35,14 @@ def packed(data: bytes, flags: int = 0) -> Payload:
     return Payload(data, flags)
 
 
-def unpacked(data: memoryview, flags: int, limit: int) -> memoryview:
+def unpacked(data: memoryview, flags: int, limit: int) -> bytes:
     """The encoded bytes of a payload.
 
     ``CodecError`` if they are damaged, or would be more than ``limit`` bytes: what is stored may
     come from anybody who can write to the server.
     """
     if not flags & COMPRESSED:
-        return data
+        return bytes(data)
     inflater = zlib.decompressobj()
     try:
         plain = inflater.decompress(data, limit + 1)
@@ -52,4 +52,4 @@ def unpacked(data: memoryview, flags: int, limit: int) -> memoryview:
         raise CodecError(f"It is larger than REDIS_CACHE_MAX_BYTES, {limit}, when decompressed.")
     if not inflater.eof or inflater.unused_data:
         raise CodecError("It is cut off, or has something behind its compressed bytes.")
-    return memoryview(plain)
+    return plain

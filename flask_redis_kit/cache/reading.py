@@ -10,7 +10,9 @@ from redis.exceptions import ResponseError
 from flask_redis_kit.cache.envelope import Epoch, packed_tags
 from flask_redis_kit.cache.log import STATES, Scores, epoch_of, scores_command, softened
 from flask_redis_kit.cache.shards import FEATURE, Place, Shards
-from flask_redis_kit.core.exchange import Command, Exchange, Outcome, Reply, number
+from flask_redis_kit.core.conversation import Prepared
+from flask_redis_kit.core.exchange import Exchange, Outcome, Reply, number
+from flask_redis_kit.core.script import Arg
 
 if TYPE_CHECKING:
     from flask_redis_kit.cache.flight import Call
@@ -85,7 +87,7 @@ class Reading(Exchange[Look]):
         return super().outcome(replies)
 
 
-def read_commands(place: Place, asked: Asked) -> list[Command]:
+def read_commands(place: Place, asked: Asked) -> list[tuple[Arg, ...]]:
     """READ: the value, its remaining time, and the state of its tags, in this order.
 
     As the tags are read after the value, a value that is valid by them was so during the call.
@@ -103,7 +105,8 @@ def read(place: Place, asked: Asked) -> Reading:
     def parse(replies: list[Reply]) -> Look:
         return Look(replies[0], replies[1], replies[2], asked)
 
-    reading = Reading(FEATURE, place.value, read_commands(place, asked), parse, read_only=True)
+    commands = [Prepared(*command) for command in read_commands(place, asked)]
+    reading = Reading(FEATURE, place.value, commands, parse, read_only=True)
     reading.asked = asked
     return reading
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Response
 from werkzeug.datastructures import Headers
 
+from flask_redis_kit.cache.lately import Shared
 from flask_redis_kit.cache.storability import is_permitted
 from flask_redis_kit.core.errors import CodecError
 
@@ -50,31 +51,43 @@ def taken(response: Response) -> Stored:
     return [response.status, headers, body, flags]
 
 
-class Representation:
-    """A response made from what is stored: a new one for each request, nothing is shared."""
+class Representation(Shared):
+    """A response as it is stored, checked: ``response`` makes a new one for each request."""
 
-    __slots__ = ("is_permitted", "response", "says_freshness")
+    __slots__ = ("_body", "_headers", "_status", "is_permitted", "says_freshness")
 
-    def __init__(self, app: Flask, stored: Any) -> None:
+    def __init__(self, stored: Any) -> None:
         try:
             status, headers, body, flags = stored
-            checked = Headers()
-            checked._list = _checked(headers)
-            # the body in a list, or its length would be set again
-            self.response: Response = app.response_class([body], status=status, headers=checked)
+            self._status = _checked_status(status)
+            self._headers = _checked(headers)
+            self._body = bytes(memoryview(body))
             self.says_freshness = bool(flags & OWN_FRESHNESS)
             self.is_permitted = bool(flags & PERMITTED)
         except (TypeError, ValueError) as error:
             raise CodecError(f"It is no response: {error}") from error
 
+    def response(self, app: Flask) -> Response:
+        """The response; nothing of it is shared with another one."""
+        headers = Headers()
+        headers._list = [*self._headers]
+        # the body in a list, or its length would be set again
+        return app.response_class([self._body], status=self._status, headers=headers)
 
-def _checked(headers: Any) -> list[tuple[str, str]]:
+
+def _checked_status(status: Any) -> str:
+    if not isinstance(status, str) or not status.strip():
+        raise ValueError(f"{status!r:.100} is no status")
+    return status
+
+
+def _checked(headers: Any) -> tuple[tuple[str, str], ...]:
     """Stored headers, all at once: one by one, as ``Headers`` does it, takes ten times as long.
 
     ``TypeError`` or ``ValueError`` for what can be no headers: what is stored may come from anybody
     who can write to the server.
     """
-    pairs = [(name, value) for name, value in headers]
+    pairs = tuple([(name, value) for name, value in headers])  # faster
     text = "".join(chain.from_iterable(pairs))
     if "\n" in text or "\r" in text:
         raise ValueError("a header has more than one line")

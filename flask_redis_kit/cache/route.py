@@ -9,12 +9,12 @@ from flask import Request
 
 from flask_redis_kit.cache.body import has_body
 from flask_redis_kit.cache.engine import CacheEngine
-from flask_redis_kit.cache.memory import notes_of
+from flask_redis_kit.cache.memory import RequestNotes, notes_of
 from flask_redis_kit.cache.pages import Pages
 from flask_redis_kit.cache.visit import Visit
-from flask_redis_kit.core.request import RequestBatch
+from flask_redis_kit.core.request import RequestBatch, open_batch
 from flask_redis_kit.core.session_watch import session_accessed
-from flask_redis_kit.core.views import current_request, view_of, view_wrappers, wrappers_of
+from flask_redis_kit.core.views import current_request, view_of, wrappers_of
 
 _HIDDEN = (
     "The route %r is not cached: a decorator above @cache_result has no functools.wraps, so the "
@@ -26,16 +26,23 @@ _HIDDEN = (
 
 def arrive(engine: CacheEngine, pages: Pages, wrapper: Callable[..., Any]) -> Visit | None:
     """The visit, if this is the outermost call of the current request's view; else None."""
-    request = current_request()
+    context = engine.context
+    request = context.request()
     if request is None:
         return None
-    if wrapper not in view_wrappers(engine.context.app, request):
+    view = view_of(context.app, request)
+    if wrapper not in view.wrappers:
         return None
-    batch = engine.context.batch()
-    if batch is None or not batch.enter(wrapper):
+    batch = open_batch(request, context.kit_name, context.app)
+    if not batch.enter(wrapper):
         return None
-    visit: Visit | None = notes_of(batch).planned.get(wrapper)
-    return Visit(engine, pages, wrapper, batch, request) if visit is None else visit
+    notes: RequestNotes | None = batch.notes.get("cache")
+    visit: Visit | None = None if notes is None else notes.planned.get(wrapper)
+    if len(view.plans) == 1:  # its own, which is of no use any more
+        batch.arrived()
+    else:
+        notes_of(batch).planned[wrapper] = None
+    return Visit(engine, pages, wrapper, batch, request, view) if visit is None else visit
 
 
 def must_compute(engine: CacheEngine, pages: Pages, wrapper: object) -> bool:
@@ -77,4 +84,5 @@ def plan(engine: CacheEngine, pages: Pages, wrapper: object, batch: RequestBatch
     request = current_request()
     # who has arrived at the view looks for himself
     if request is not None and engine.enabled and wrapper not in notes_of(batch).planned:
-        Visit(engine, pages, wrapper, batch, request).plan()
+        view = view_of(engine.context.app, request)
+        Visit(engine, pages, wrapper, batch, request, view).plan()

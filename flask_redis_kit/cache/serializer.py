@@ -45,12 +45,12 @@ def encoded(value: object, codec: Serializer) -> bytes:
     return data
 
 
-def decoder(codec: Serializer) -> Callable[[memoryview], Any]:
+def decoder(codec: Serializer) -> Callable[[bytes | memoryview], Any]:
     """Makes values of the payloads that ``encoded`` made. ``CodecError`` whatever goes wrong."""
     if isinstance(codec, Codec):
         return codec.decode
 
-    def decode(payload: memoryview) -> Any:
+    def decode(payload: bytes | memoryview) -> Any:
         try:
             return codec.decode(bytes(payload))
         except Exception as error:  # the user's code, on bytes that may be anything

@@ -58,6 +58,10 @@ class Variants:
         """What the functions give, called in their order."""
         return [factor() for factor in self.factors]
 
+    def spelled(self, environ: Mapping[str, Any]) -> list[str | None]:
+        """This request's values of the headers, as they are."""
+        return [environ.get(variable) for _, variable in self._headers]
+
     def add_to(
         self,
         key: dict[str, Any],

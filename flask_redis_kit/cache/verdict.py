@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask_redis_kit.cache import log
 from flask_redis_kit.cache.envelope import FIXED, HEAD, Envelope, Epoch, unpack
 from flask_redis_kit.cache.flow import Flow
 from flask_redis_kit.cache.identity import Digest
+from flask_redis_kit.cache.lately import Decode, Lately
 from flask_redis_kit.cache.notices import Notices
-from flask_redis_kit.cache.payload import COMPRESSED, KNOWN, unpacked
+from flask_redis_kit.cache.payload import KNOWN
 from flask_redis_kit.cache.reading import Look, Readings, asked_for
 from flask_redis_kit.cache.shards import Shards
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Reply
-
-Decode = Callable[[memoryview], Any]
 
 
 class Call(NamedTuple):
@@ -75,9 +74,9 @@ class Judge:
         self._shards = shards
         self._readings = readings
         self._notices = notices
-        self._max_bytes = max_bytes
+        self._lately = Lately(max_bytes)
 
-    def fresh(self, seen: Look, decode: Decode) -> Hit | None:
+    def fresh(self, call: Call, seen: Look, decode: Decode) -> Hit | None:
         """The hit, if all is as most often: fresh, readable, with the tags that were asked for.
 
         None says nothing yet: ``judge`` knows.
@@ -101,11 +100,8 @@ class Judge:
             return None
         if not _is_current(nonce, seq, scores):
             return None
-        data = memoryview(stored)[start:]  # type: ignore[arg-type]
         try:
-            if flags & COMPRESSED:
-                data = unpacked(data, flags, self._max_bytes)
-            value = decode(data)
+            value = self._lately.value(call.digest.text, stored, start, flags, decode)  # type: ignore[arg-type]
         except CodecError:
             return None
         grace_ms, age_ms = int(total - fresh), max(0, int(total) - ttl_ms)
@@ -113,7 +109,7 @@ class Judge:
 
     def judge(self, call: Call, seen: Look, decode: Decode) -> Flow[Hit | Miss]:
         """The hit, fresh or stale, or the miss. One more trip if not all tags were asked for."""
-        hit = self.fresh(seen, decode)
+        hit = self.fresh(call, seen, decode)
         if hit is not None:
             return hit
         epoch = seen.epoch
@@ -179,14 +175,14 @@ class Judge:
                 return Miss(epoch)
             # when that was the log can't tell: it may be served for all of its time
             fresh_ms, left_ms = min(0, fresh_ms), seen.ttl_ms
-        data = memoryview(seen.stored)[envelope.start :]
+        name, start, flags = call.digest.text, envelope.start, envelope.flags
         try:
-            value = decode(unpacked(data, envelope.flags, self._max_bytes))
+            value = self._lately.value(name, seen.stored, start, flags, decode)
         except CodecError as error:
             self._unreadable(call, error)
-            return Miss(epoch, seen.stored[: envelope.start])
+            return Miss(epoch, seen.stored[:start])
         age_ms = max(0, int(envelope.total_ms) - seen.ttl_ms)
-        return Hit(value, fresh_ms, age_ms, left_ms, envelope.flags, envelope.tags, old)
+        return Hit(value, fresh_ms, age_ms, left_ms, flags, envelope.tags, old)
 
     def _unreadable(self, call: Call, error: Exception) -> None:
         self._notices.once(

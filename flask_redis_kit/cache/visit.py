@@ -15,8 +15,8 @@ from flask_redis_kit.cache.ending import Ending
 from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.entry import Look
 from flask_redis_kit.cache.flight import Call, Hit, Turn
-from flask_redis_kit.cache.flow import COMPUTE, Flow
-from flask_redis_kit.cache.memory import notes_of
+from flask_redis_kit.cache.flow import COMPUTE, Flow, computed
+from flask_redis_kit.cache.memory import RequestNotes, notes_of
 from flask_redis_kit.cache.pages import Arguments, Facts, Pages, facts_of
 from flask_redis_kit.cache.representation import Representation
 from flask_redis_kit.cache.running import Running, tag
@@ -35,7 +35,7 @@ from flask_redis_kit.cache.telling import tells_users_apart
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import RequestBatch
 from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
-from flask_redis_kit.core.views import method_of
+from flask_redis_kit.core.views import View, method_of
 
 
 class Visit:
@@ -50,7 +50,6 @@ class Visit:
         "engine",
         "facts",
         "given",
-        "notes",
         "page",
         "pages",
         "request",
@@ -64,21 +63,21 @@ class Visit:
         wrapper: object,
         batch: RequestBatch,
         request: Request,
+        view: View,
     ) -> None:
         self.engine = engine
         self.pages = pages
         self.wrapper = wrapper
         self.batch = batch
         self.request = request
-        self.notes = notes_of(batch)
         self.page: Call | None = None
         self.facts: Facts | None = None
-        instance = (None,) if self._is_method() else ()
+        instance = (None,) if self._is_method(view) else ()
         self.given = Arguments(instance, (), request.view_args or {})
 
     def plan(self) -> None:
         """Let the READ go along with whatever this request sends first."""
-        planned, pages = self.notes.planned, self.pages
+        planned, pages = notes_of(self.batch).planned, self.pages
         if self.wrapper in planned or not pages.plannable:
             return
         if self.request.method not in pages.options.methods or self._barred() is not None:
@@ -90,19 +89,35 @@ class Visit:
             reading = self.engine.flights.reading(page)
             self.batch.plan(self.wrapper, self.engine.context.wire, reading)
 
-    def flow(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Flow[Any]:
-        """The response, from the cache or from the view."""
-        self.answer = Answer(
-            self.engine.context.keys.namespace,
-            self.request,
-            public=self.pages.options.public,
-            silent=self.notes.computing > 0,
-        )
-        if self.request.method not in self.pages.options.methods:
-            return (yield COMPUTE)
+    def result(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Response | None, Flow[Any] | None]:
+        """The response, if its page is there and fresh beyond doubt; else how to come by it.
+
+        The short way, as most visits are hits.
+        """
+        engine, request = self.engine, self.request
+        notes: RequestNotes | None = self.batch.notes.get("cache")
+        silent = notes is not None and notes.computing > 0
+        public = self.pages.options.public
+        self.answer = Answer(engine.context.keys.namespace, request, public=public, silent=silent)
+        if request.method not in self.pages.options.methods:
+            return None, computed()
         page, ahead = self._page(args, kwargs)
         if isinstance(page, Refusal):
-            return (yield from self._bypass(page))
+            return None, self._bypass(page)
+        if ahead is None:
+            outcome = engine.context.send_many((engine.flights.reading(page),), self.batch)[0]
+            ahead = outcome.result
+            if outcome.error is None:
+                hit = engine.flights.at_a_glance(page, outcome.result(), self._decode)
+                if hit is not None:
+                    if self._needs_permission() and not hit.value.is_permitted:
+                        return None, self._bypass(AUTHORIZATION)
+                    return self._served(hit), None
+        return None, self._flow(page, ahead)
+
+    def _flow(self, page: Call, ahead: Callable[[], Look]) -> Flow[Any]:
         found = yield from self._find(page, ahead)
         if isinstance(found, Turn):
             return (yield from self._compute(found))
@@ -112,10 +127,9 @@ class Visit:
 
     # finding
 
-    def _is_method(self) -> bool:
+    def _is_method(self, view: View) -> bool:
         """Whether what is decorated is a method of the view's class, and gets an instance of it."""
-        view = self.engine.context.app.view_functions.get(self.request.endpoint or "")
-        view_class = getattr(view, "view_class", None)
+        view_class = getattr(view.function, "view_class", None)
         if view_class is None:
             return False
         method = method_of(view_class, self.request.method)
@@ -128,8 +142,7 @@ class Visit:
     ) -> tuple[Call | Refusal, Callable[[], Look] | None]:
         """What to look up, and the READ that was sent ahead for it."""
         page = self.page
-        self.notes.planned[self.wrapper] = None
-        pending = self.batch.planned(self.wrapper)
+        pending = None if page is None else self.batch.planned(self.wrapper)
         at = len(self.given.instance)
         self.given = Arguments(args[:at], args[at:], kwargs)
         barred = self._barred()
@@ -193,16 +206,16 @@ class Visit:
             return found
         return turn
 
-    def _decode(self, payload: memoryview) -> Representation:
+    def _decode(self, payload: bytes | memoryview) -> Representation:
         context = self.engine.context
         decode = decoder(self.pages.options.codec or context.codec)
-        return Representation(context.app, decode(payload))
+        return Representation(decode(payload))
 
     # answering
 
     def _served(self, hit: Hit) -> Response:
         tag(self.engine, hit.tags, old=hit.old)  # if another page is made of it
-        return self.answer.found(hit.value.response, hit)
+        return self.answer.found(hit.value.response(self.engine.context.app), hit)
 
     def _bypass(self, why: Refusal) -> Flow[Response]:
         self.pages.refused(self.engine, self.request, why)
@@ -213,12 +226,13 @@ class Visit:
 
     def _compute(self, turn: Turn) -> Flow[Response]:
         """The view's answer; or, if it fails, the old page within its grace."""
-        self.notes.computing += 1
+        notes = notes_of(self.batch)
+        notes.computing += 1
         try:
             with Running(self.engine, turn.call) as running:
                 return (yield from self._run(turn, running))
         finally:
-            self.notes.computing -= 1
+            notes.computing -= 1
 
     def _run(self, turn: Turn, running: Running) -> Flow[Response]:
         ending = Ending(self.engine, self.pages, self.request, self.answer, turn, running)
@@ -244,7 +258,8 @@ class Visit:
         stale = self.engine.flights.rescue(turn)
         assert stale is not None  # noqa: S101  # _compute has seen to it
         tag(self.engine, stale.tags, old=stale.old)
-        return self.answer.rescued(stale.value.response, stale, status)
+        response = stale.value.response(self.engine.context.app)
+        return self.answer.rescued(response, stale, status)
 
     def _made(self, returned: Any) -> Response:
         return self.engine.context.app.make_response(returned)

@@ -21,12 +21,27 @@ _CHUNK = 65536
 _MORE = object()
 
 
+class Prepared(tuple[Arg, ...]):
+    """A command of an Exchange that is kept and sent again and again: packed once, when made."""
+
+    packed: bytes
+    """As it goes over the wire."""
+
+    def __new__(cls, *command: Arg) -> Prepared:
+        made = super().__new__(cls, command)
+        made.packed = hiredis.pack_command(command)  # type: ignore[arg-type]
+        return made
+
+
 def write(connection: Any, commands: Iterable[tuple[Arg, ...]]) -> None:
     """Send commands in one write. Raises ``OSError``, or redis-py's ``ConnectionError``."""
     sock = connection._sock
     if sock is None:
         raise RedisConnectionError("it was closed meanwhile")
-    packed = [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]
+    packed = [
+        command.packed if type(command) is Prepared else hiredis.pack_command(command)  # type: ignore[arg-type]
+        for command in commands
+    ]
     sock.sendall(b"".join(packed))
 
 

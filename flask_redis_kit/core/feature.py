@@ -86,15 +86,22 @@ class Context(Generic[C]):
         outcome: Outcome[T] = self.send_many((exchange,))[0]
         return outcome.result()
 
-    def send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
-        """Send several in one trip; each has its own outcome."""
+    def send_many(
+        self, exchanges: Sequence[Exchange[Any]], batch: RequestBatch | None = None
+    ) -> list[Outcome[Any]]:
+        """Send several in one trip; each has its own outcome.
+
+        ``batch``: that of the current request, if the caller has it at hand.
+        """
         report = self.counters.due(self.wire)
         if report is not None:
-            return self._send_many((*exchanges, report))[:-1]
-        return self._send_many(exchanges)
+            return self._send_many((*exchanges, report), batch)[:-1]
+        return self._send_many(exchanges, batch)
 
-    def _send_many(self, exchanges: Sequence[Exchange[Any]]) -> list[Outcome[Any]]:
-        batch = self.batch()
+    def _send_many(
+        self, exchanges: Sequence[Exchange[Any]], batch: RequestBatch | None
+    ) -> list[Outcome[Any]]:
+        batch = self.batch() if batch is None else batch
         if batch is None:
             return self.wire.send_many(exchanges)
         return batch.call(self.wire, exchanges)

@@ -202,6 +202,10 @@ class RequestBatch:
             self._entered.add(owner)
             return True
 
+    def arrived(self) -> None:
+        """What could have been planned for has been reached: nothing is left to plan."""
+        self._planner = None
+
     def _run_planner(self) -> None:
         planner, self._planner = self._planner, None
         if planner is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 
+from flask_redis_kit.core.conversation import Prepared
 from flask_redis_kit.core.errors import (
     CircuitOpen,
     PoolExhausted,
@@ -48,6 +49,16 @@ COUNT_UP = _Text("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
 def count_up(key: str, feature: str = "test") -> Exchange[int]:
     return Exchange(feature, key, [COUNT_UP.call([key], [1])], first)
+
+
+def test_a_prepared_command_says_what_it_would_say_unprepared(wire: Wire) -> None:
+    for value in (b"\x00\xff", "\u00e9", 7, 1.5, ""):
+        commands = [Prepared("SET", "a", value), Prepared("GET", "a")]
+        kept = Exchange("test", "a", commands, list, idempotent=True)
+        plain = Exchange("test", "a", [tuple(command) for command in commands], list)
+        for _ in range(2):
+            assert wire.send(kept) == wire.send(plain)
+            assert wire.transact([kept])[-1] == wire.transact([plain])[-1]
 
 
 def test_five_exchanges_are_one_round_trip(wire: Wire, proxy: Proxy) -> None:
