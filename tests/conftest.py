@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from tests.harness.certificates import Certificates
 from tests.harness.leaks import Spec, declared_keyspace, unexpected_persistent_keys
+from tests.harness.patience import be_patient
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Engine, Server, require_engine, requires_redis_server
 from tests.harness.topologies import (
@@ -25,6 +28,8 @@ from tests.harness.topologies import (
 from tests.waiting import wait_until
 
 ENGINES = ("valkey", "redis")
+THREADS_END = 30.0
+"""Seconds that a test's threads have to end after it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +45,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="standalone",
         help="what `server` is; on a group only the tests of the features run",
     )
+
+
+def pytest_configure() -> None:
+    """Before anything is imported that makes an application or has settings of hypothesis."""
+    be_patient()
+    settings.register_profile(
+        "suite",
+        deadline=None,
+        derandomize="RACE" not in os.environ,  # `make chaos` looks for what is not known yet
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+    settings.load_profile("suite")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -183,4 +200,4 @@ def _no_thread_left() -> Iterator[None]:
             gc.collect()  # an async view's loop ran in a pool that ends when it is collected
         return threads
 
-    wait_until(lambda: not left(), timeout=3, what=f"threads to end: {left()}")
+    wait_until(lambda: not left(), THREADS_END, what=f"threads to end: {left()}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit import RedisKit
@@ -97,9 +97,7 @@ _BOUNDARIES = [0, 1, 31, 32, 127, 128, 255, 256, 2**15, 2**16, 2**31, 2**32, 2**
     start=st.integers(-LARGEST, LARGEST) | st.sampled_from(_BOUNDARIES),
     amounts=st.lists(st.integers(-(2**33), 2**33) | st.sampled_from(_BOUNDARIES), max_size=4),
 )
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 def test_it_adds_as_python_does(start: int, amounts: list[int], kit: RedisKit) -> None:
     kit.cache.set("n", start)
     number = start

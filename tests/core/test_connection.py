@@ -133,7 +133,7 @@ def test_plain_text_to_a_tls_server_asks_for_rediss(tls_server: Server) -> None:
 
 @pytest.mark.tls
 def test_tls_to_a_plain_server_asks_for_redis(server: Server) -> None:
-    error = failure_at(f"rediss://127.0.0.1:{server.port}/0", socket_connect_timeout=1.0)
+    error = failure_at(f"rediss://127.0.0.1:{server.port}/0", socket_timeout=1.0)
     assert "does it speak TLS" in str(error)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit import RedisKit
@@ -108,7 +108,7 @@ def test_a_report_sent_twice_counts_once(clocked: Clocked) -> None:
 
 
 @given(st.lists(st.integers(0, 31), min_size=40, max_size=40), st.data())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 def test_reports_that_overtake_each_other_count_once_each(
     clocked: Clocked, delays: list[int], data: st.DataObject
 ) -> None:

@@ -159,26 +159,28 @@ def test_a_user_without_multi_is_told_so(own_server: Callable[..., Server]) -> N
 
 
 def test_a_lost_reply_leaves_it_uncertain_and_is_not_sent_again(
-    kit: Shop, proxy: Proxy, server: Server
+    proxy: Proxy, server: Server, extra_keyspace: list[Spec]
 ) -> None:
-    assert count_up(kit) == 1
-    proxy.drop_replies(1)
-    results: list[Any] = []
+    extra_keyspace.extend(CounterFeature.keyspace)
+    with shop_at(proxy.url, REDIS_SOCKET_TIMEOUT=1) as (_, kit):
+        assert count_up(kit) == 1
+        proxy.drop_replies(1)
+        results: list[Any] = []
 
-    def block() -> None:
-        with kit.transaction() as tx:
-            results.append(tx.counter.add("a"))
-            results.append(tx.queue.enqueue("pack"))
+        def block() -> None:
+            with kit.transaction() as tx:
+                results.append(tx.counter.add("a"))
+                results.append(tx.queue.enqueue("pack"))
 
-    with proxy.counting() as count, pytest.raises(TransactionUncertain, match="as a whole or"):
-        block()
-    assert sum(command == (b"EXEC",) for command in count.commands) == 1
-    for result in results:
-        with pytest.raises(ServerUnavailable, match="look before you repeat"):
-            result.result()
-    breaker = kit.connector().breaker
-    wait_until(lambda: breaker.state == "closed", what="the breaker to close")
-    assert count_up(kit) == 3
+        with proxy.counting() as count, pytest.raises(TransactionUncertain, match="as a whole or"):
+            block()
+        assert sum(command == (b"EXEC",) for command in count.commands) == 1
+        for result in results:
+            with pytest.raises(ServerUnavailable, match="look before you repeat"):
+                result.result()
+        breaker = kit.connector().breaker
+        wait_until(lambda: breaker.state == "closed", what="the breaker to close")
+        assert count_up(kit) == 3
 
 
 @pytest.mark.parametrize("passing", [0, 5, 30])

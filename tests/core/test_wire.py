@@ -128,13 +128,14 @@ def test_a_read_behind_an_unknown_script_of_its_feature_sees_what_it_wrote(
         assert others.error is None
 
 
-def test_a_write_whose_reply_was_lost_is_not_sent_again(wire: Wire, proxy: Proxy) -> None:
-    wire.send(add("n"))
-    proxy.drop_replies(1)
-    with pytest.raises(ReplyTimeout, match="may have run"):
+def test_a_write_whose_reply_was_lost_is_not_sent_again(proxy: Proxy) -> None:
+    with wire_to(proxy.url, socket_timeout=1.0) as wire:
         wire.send(add("n"))
-    wait_until(lambda: wire.connector.breaker.state == "closed", what="the breaker to close")
-    assert wire.send(add("n")) == 3
+        proxy.drop_replies(1)
+        with pytest.raises(ReplyTimeout, match="may have run"):
+            wire.send(add("n"))
+        wait_until(lambda: wire.connector.breaker.state == "closed", what="the breaker to close")
+        assert wire.send(add("n")) == 3
 
 
 def test_on_a_cut_connection_reads_go_again_and_writes_do_not(

@@ -262,7 +262,7 @@ def test_publishing_raises_at_once_when_redis_is_away(open_shop: Callable[..., S
 def test_a_publication_whose_reply_is_lost_is_never_sent_twice(
     open_shop: Callable[..., Shop], proxy: Proxy, redis_client: redis.Redis, how: str
 ) -> None:
-    shop = open_shop(proxy.url)
+    shop = open_shop(f"{proxy.url}?socket_timeout=1")
     shop.publish("sales", 0)
     if how == "silent":
         proxy.drop_replies(1)

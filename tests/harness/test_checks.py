@@ -77,12 +77,23 @@ def test_is_served(server):
 
 def test_a_thread_that_is_left_running_fails_its_test(tmp_path: Path) -> None:
     test = """
-import threading, time
+import threading
+
+end = threading.Event()
 
 def test_leaves_a_thread():
-    threading.Thread(target=time.sleep, args=(5,), name="left-over").start()
+    threading.Thread(target=end.wait, name="left-over").start()
 """
-    output, counts = run(tmp_path, HARNESS, test)
+    plugins = f"""
+{HARNESS}
+from tests import conftest
+
+conftest.THREADS_END = 1.0
+
+def pytest_sessionfinish(session):
+    session.items[0].module.end.set()
+"""
+    output, counts = run(tmp_path, plugins, test)
     assert counts == ["1 passed", "1 error"]
     assert "left-over" in output
 

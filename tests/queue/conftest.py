@@ -77,7 +77,7 @@ def app(make_app: MakeApp) -> Iterator[Flask]:
 @pytest.fixture
 def queued(make_app: MakeApp) -> Iterator[Queued]:
     """An application in whose context the test runs; failed jobs run again at once."""
-    made = make_app(REDIS_QUEUE_BACKOFF=0, REDIS_QUEUE_LEASE=0.7)
+    made = make_app(REDIS_QUEUE_BACKOFF=0)  # the lease is the default one: longer than a stall
     with made.app.app_context():
         yield made
 

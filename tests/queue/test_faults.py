@@ -36,9 +36,7 @@ def test_a_fetch_whose_reply_is_lost_is_found_again_by_the_same_worker(
     proxy: Proxy,
     redis_client: redis.Redis,
     keys: QueueKeys,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flask_redis_kit.queue.worker.REPLY", 0.3)
     far = make_app(proxy.url)  # the default lease: nobody else takes the job
     with working(far, threads=1):
         wait_until(lambda: parked(redis_client))
@@ -72,7 +70,7 @@ def test_connections_cut_at_random_lose_no_job(
                 proxy.cut_after(100 + 37 * n)
             else:
                 proxy.cut(rst=rst)
-        wait_until(lambda: not redis_client.exists(keys.jobs), timeout=30)
+        wait_until(lambda: not redis_client.exists(keys.jobs))
     done = [int(n) for n in ran(redis_client)]
     assert set(done) == set(range(400))
     # a lost acknowledgement is sent again, a lost fetch is adopted: nothing runs twice
@@ -87,7 +85,7 @@ def _direct_tasks(redis_client: redis.Redis) -> None:
     @kit.queue.task(name="wait")
     def wait(n: int) -> None:
         redis_client.rpush("started", n)
-        wait_until(lambda: redis_client.exists("go"), timeout=30)
+        wait_until(lambda: redis_client.exists("go"))
         redis_client.rpush("ran", n)
 
     @kit.queue.task(name="write")
@@ -209,7 +207,7 @@ def test_a_restart_of_the_server_loses_no_job_and_workers_go_on(
         server.restart()
         with server.client() as client:
             client.set("go", 1)
-            wait_until(lambda: not client.exists(keys.jobs), timeout=20)
+            wait_until(lambda: not client.exists(keys.jobs))
             assert sorted(ran(client)) == ["1", "2"]
             assert client.zcard(keys.workers) == 1
     assert held != waiting
@@ -224,7 +222,7 @@ def test_a_worker_signs_on_again_after_everything_was_flushed(
         redis_client.flushall()
         redis_client.set("go", 1)
         kit.queue.enqueue(record, {"n": 2})
-        wait_until(lambda: set(ran(redis_client)) == {"1", "2"}, timeout=20)
+        wait_until(lambda: set(ran(redis_client)) == {"1", "2"})
         wait_until(lambda: not redis_client.exists(keys.jobs))
 
 
@@ -262,7 +260,7 @@ def test_a_key_of_another_type_is_named_in_the_log_and_the_worker_goes_on_later(
         wait_until(lambda: "frk:{jobs:default}:queue:*" in caplog.text)
         redis_client.delete(keys.wake)
         kit.queue.enqueue(record, {"n": 1})
-        wait_until(lambda: ran(redis_client) == ["1"], timeout=20)
+        wait_until(lambda: ran(redis_client) == ["1"])
 
 
 def test_a_worker_started_before_its_server_waits_for_it(
@@ -341,7 +339,7 @@ def test_a_worker_that_is_stopped_while_the_server_is_away_ends_after_its_grace(
             assert started.wait(10)
             server.kill()
             worker.stop()
-            wait_until(lambda: not thread.is_alive(), timeout=10)
+            wait_until(lambda: not thread.is_alive())
         finally:
             go_on.set()
             worker.stop()

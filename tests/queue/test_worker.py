@@ -137,7 +137,7 @@ def test_many_jobs_over_several_workers_run_once_each(
             thread.start()
         for thread in threads:
             thread.join()
-        wait_until(lambda: not redis_client.exists(keys.jobs), timeout=30)
+        wait_until(lambda: not redis_client.exists(keys.jobs))
     assert sorted(map(int, ran(redis_client))) == list(range(600))
 
 

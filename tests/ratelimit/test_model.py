@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit.core.wire import Wire
@@ -238,11 +238,7 @@ def live(wire: Wire, client: redis.Redis, steps: Iterable[tuple[Any, ...]]) -> L
     return life
 
 
-@settings(
-    max_examples=200,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=200)
 @given(steps=st.lists(steps, min_size=1, max_size=40))
 def test_random_lives_are_the_model_s(
     wire: Wire, redis_client: redis.Redis, clocked: None, steps: list[tuple[Any, ...]]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit.core.keys import KeyBuilder
@@ -49,9 +49,7 @@ asks = st.builds(
 )
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300)
 @given(rounds=st.lists(st.lists(asks, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_every_answer_and_every_write_is_the_oracle_s(
     wire: Wire, redis_client: redis.Redis, rounds: list[list[Ask]]

@@ -84,6 +84,10 @@ class Lane:
         self.start(path, sid)
         return self.answer()
 
+    def ready(self) -> None:
+        """Wait until it has its application."""
+        assert self._line.recv() == "ready"
+
     def stop(self) -> None:
         """No more requests."""
         self._line.send(None)
@@ -110,6 +114,7 @@ def serve(url: str, name: str, config: dict[str, object], line: Pipe) -> None:
     add_racing_views(shop, pause)
     with app.app_context():
         engine = kit.sessions.engine()
+    line.send("ready")
     with session_interrupted.connected_to(note):
         while (wanted := line.recv()) is not None:
             path, sid = wanted
@@ -197,6 +202,9 @@ def _threads(url: str, count: int, name: str, config: dict[str, object]) -> Iter
         thread.start()
         threads.append(thread)
         found.append(Lane(_Queues(out, back, PATIENCE)))
+        # one after the other: two threads that compile an application's rules at the same time
+        # may get a SystemError of CPython's parser
+        found[-1].ready()
     try:
         yield found
     finally:
@@ -219,6 +227,8 @@ def _processes(url: str, count: int, name: str, config: dict[str, object]) -> It
         processes.append(process)
         found.append(Lane(ours))
     try:
+        for lane in found:
+            lane.ready()
         yield found
     finally:
         for lane in found:

@@ -26,7 +26,12 @@ def measured(registry: CollectorRegistry) -> Iterator[Callable[[ClusterGroup], W
 
     def measure(group: ClusterGroup) -> Wire:
         app = Flask("shop")
-        app.config.update(REDIS_URL=group.url, REDIS_MAX_CONNECTIONS=4, REDIS_BREAKER_FAILURES=1)
+        app.config.update(
+            REDIS_URL=group.url,
+            REDIS_MAX_CONNECTIONS=4,
+            REDIS_BREAKER_FAILURES=1,
+            REDIS_SOCKET_TIMEOUT=2,  # for the node that hangs
+        )
         kit = RedisKit(app)
         ends.extend((install_metrics(app, registry=registry).uninstall, kit.close))
         return kit.state().wire()
