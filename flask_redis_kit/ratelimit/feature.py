@@ -31,7 +31,7 @@ from flask_redis_kit.ratelimit.departure import depart, give_up
 from flask_redis_kit.ratelimit.exemptions import mark_exempt
 from flask_redis_kit.ratelimit.gate import Gate
 from flask_redis_kit.ratelimit.identity import Identity, KeyFunc
-from flask_redis_kit.ratelimit.inventory import heavy_limits
+from flask_redis_kit.ratelimit.inventory import heavy_limits, survey
 from flask_redis_kit.ratelimit.layout import KEYSPACE
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 from flask_redis_kit.ratelimit.lookup import Target, claims_by_hand, claims_of
@@ -58,6 +58,8 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
         def ratelimit_before() -> None:
             if not gates:
                 gates.append(self.engine())
+                if gates[0].enabled:
+                    survey(gates[0])
             gate, of = gates[0], current_request()
             if gate.enabled and of is not None:
                 gate.enter(of)

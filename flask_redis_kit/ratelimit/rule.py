@@ -61,6 +61,13 @@ class Rule:
         return self.name is not None
 
     @property
+    def shown(self) -> tuple[Limit, ...]:
+        """Its limits by the names they have; of one that is found, as if that were a number."""
+        if self.find is None:
+            return self.limits
+        return limits_of(self.limits[0].limit, self.limits[0])
+
+    @property
     def enforced(self) -> bool:
         """It limits a rate, and not in shadow: a route that has one needs no default limit."""
         return all(limit.kind == "rate" and not limit.shadow for limit in self.limits)

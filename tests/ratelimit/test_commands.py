@@ -190,3 +190,35 @@ def test_long_logs_are_warned_of_with_their_size(
     limited.client.head("/")
     said = [r.message for r in caplog.records if "10,000" in r.message]
     assert len(said) == 1
+
+
+def test_long_logs_are_warned_of_at_the_first_request_whatever_route_that_is(
+    limited: Limited, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = limited.app
+    rate_limit(5)(app.get("/misplaced", endpoint="misplaced")(lambda: "ok"))  # it is said there
+    app.add_url_rule("/big", "big", rate_limit(10_000)(lambda: "ok"))
+    app.get("/other", endpoint="other")(lambda: "ok")
+    assert limited.statuses("/other", 2) == [200, 200]
+    assert [r.message for r in caplog.records].count(
+        "The limit 'per-minute' of 10,000 keeps an entry for each request: up to 1.2 MB for each "
+        "key. algorithm='auto' keeps it in 0.4 kB, and frees units up to 1/64 of the window late."
+    ) == 1
+
+
+def test_a_limit_that_a_function_finds_has_the_name_and_the_counts_of_its_requests(
+    make_app: MakeApp,
+) -> None:
+    limited = make_app()
+
+    def plan() -> str | int:
+        return request.args.get("plan", 3)
+
+    limited.app.add_url_rule("/plan", "plan", rate_limit(plan)(lambda: "ok"))
+    limited.client.get("/plan")
+    limited.client.get("/plan?plan=1/day")
+    assert limited.client.get("/plan?plan=1/day").status_code == 429
+    (line,) = as_json(limited, "list")
+    assert line["policy"] == "per-minute"
+    (shown,) = as_json(limited, "show", "plan")
+    assert shown["today"] == {"admitted": 2, "refused": 1}
