@@ -31,8 +31,18 @@ class Claims:
         if holder is not function and not _same(holder, function):
             raise ConfigError(
                 f"Two cached functions are called {'.'.join(name)}, and would find each other's "
-                "values. Give each a key_prefix of its own."
+                f"values. {_cure(holder, function)}"
             )
+
+
+def _cure(one: Any, other: Any) -> str:
+    code = getattr(one, "__code__", None)
+    if code is None or code != getattr(other, "__code__", None) or _bound_to(one) is not None:
+        return "Give each a key_prefix of its own."
+    return (
+        "Give each a key_prefix of its own. Or, as it is one function that is made anew with other "
+        "values from around it, define it once, outside, and give it those as arguments."
+    )
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -17,7 +17,8 @@ from flask_redis_kit.core.errors import ConfigError
 T = TypeVar("T")
 Factor: TypeAlias = Callable[[], object]
 """Tells what a result depends on besides the arguments, such as the current user's id."""
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER = re.compile(r"[0-9A-Za-z-]+")
+"""Of what a header's name may hold, WSGI can't tell the rest apart; and it is meant for code."""
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 _ELSEWHERE = {
     "args_to_ignore": "ignore",
@@ -186,9 +187,9 @@ def _vary(vary: object) -> tuple[str | Factor, ...]:
                 f"{factor!r}: vary={example}."
             )
         if isinstance(factor, str) and not _HEADER.fullmatch(factor.strip()):
+            if factor.strip() == "*":
+                raise ConfigError('vary="*" means that no two are alike: don\'t cache it.')
             raise ConfigError(f"vary: {factor!r} is no name of a header: vary={example}.")
-        if factor == "*":
-            raise ConfigError('vary="*" means that no two responses are alike: don\'t cache it.')
     return tuple(factors)
 
 

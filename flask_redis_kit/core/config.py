@@ -299,8 +299,13 @@ def _as_number(value: Any, kind: type) -> float:
 
 
 def _spoken(hint: Any) -> str:
-    names = [getattr(o, "__name__", str(o)) for o in _alternatives(hint) if o is not type(None)]
-    return " or ".join(names)
+    return " or ".join(_name(o) for o in _alternatives(hint) if o is not type(None))
+
+
+def _name(option: Any) -> str:
+    if typing.get_origin(option) is typing.Literal:
+        return "known"
+    return str(getattr(option, "__name__", option))
 
 
 def _cure(options: tuple[Any, ...]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NoReturn, ParamSpec, TypeVar, Unpack, cast
 
+from flask import Blueprint, Flask
 from flask.views import View
 
 from flask_redis_kit.core.errors import NotInitialized
@@ -46,6 +47,11 @@ class Limiting:
         if isinstance(view_class, type) and issubclass(view_class, View):
             view_class.decorators = [*view_class.decorators, self]
             return function
+        if isinstance(function, (Flask, Blueprint)):
+            raise TypeError(
+                f"@rate_limit decorates functions, not {function!r}. Its views are limited by "
+                "kit.ratelimit.limit(blueprint, ...)."
+            )
         return guarded(function, self._rule, self._locate)
 
     @property

@@ -105,11 +105,13 @@ def test_functions_that_share_a_name_must_be_told_apart(kit: RedisKit) -> None:
     assert times(2)(5) == 10
     with pytest.raises(ConfigError, match=r"multiplied, and would find .* Give each a key_prefix"):
         times(3)(5)
+    with pytest.raises(ConfigError, match=r"made anew .* define it once, outside"):
+        times(3)(5)
     assert times(3, "triple")(5) == 15
     assert same()(5) == same()(5) == 5
     one, two = (kit.cache.cache_result()(f) for f in (lambda: 1, lambda: 2))
     assert one() == 1
-    with pytest.raises(ConfigError, match="<lambda>"):
+    with pytest.raises(ConfigError, match=r"<lambda>.* a key_prefix of its own\.$"):
         two()
 
 

@@ -63,6 +63,8 @@ def test_a_wrong_type(option: str, value: Any, cure: str) -> None:
         ("grace", 10**400, "is no time"),
         ("wait", timedelta(seconds=-1), "wait="),
         ("vary", "*", "don't cache it"),
+        ("vary", "current_user.id", r"no name of a header: vary=.* lambda: current_user.id\]"),
+        ("vary", ["X_Tenant"], "'X_Tenant' is no name of a header"),
         ("methods", ["POST"], r"\['POST'\] of a route need body_key=True"),
         ("methods", [], "methods can't be empty"),
     ],

@@ -170,6 +170,7 @@ def test_a_feature_belongs_to_one_kit() -> None:
         ({"REDIS_DECODE_RESPONSES": "perhaps"}, "use true or false"),
         ({"REDIS_NAMESPACE": "a b"}, "REDIS_NAMESPACE='a b'"),
         ({"REDIS_CACHE_ENABLED": "perhaps"}, "REDIS_CACHE_ENABLED"),
+        ({"REDIS_CACHE_ON_ERROR": "x"}, "'x' is not known: use one of 'compute', 'raise'."),
         ({"REDIS_CLASS": dict}, "REDIS_CLASS"),
         (
             {"REDIS_CLASS": "shop.missing.Redis"},

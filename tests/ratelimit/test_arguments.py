@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Blueprint, Flask
 
 from flask_redis_kit import rate_limit
 from flask_redis_kit.ratelimit import RateLimitKeyError, client_ip
@@ -95,6 +95,8 @@ def test_what_is_no_function_can_not_be_limited() -> None:
         rate_limit(limit=1, window=60)(property(len))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="inside @staticmethod"):
         rate_limit(limit=1, window=60)(staticmethod(later))
+    with pytest.raises(TypeError, match=r"by kit\.ratelimit\.limit\(blueprint, \.\.\.\)"):
+        rate_limit(limit=1, window=60)(Blueprint("shop", __name__))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("key", [None, "", b"", (), ("",), ("a", None), 1.5, True, ["a"], {}])
