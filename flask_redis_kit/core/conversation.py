@@ -33,13 +33,20 @@ class Prepared(tuple[Arg, ...]):
         return made
 
 
-def write(connection: Any, commands: Iterable[tuple[Arg, ...]]) -> None:
-    """Send commands in one write. Raises ``OSError``, or redis-py's ``ConnectionError``."""
+def write(connection: Any, commands: Iterable[tuple[Arg, ...] | bytes]) -> None:
+    """Send commands, or the bytes of packed ones, in one write.
+
+    Raises ``OSError``, or redis-py's ``ConnectionError``.
+    """
     sock = connection._sock
     if sock is None:
         raise RedisConnectionError("it was closed meanwhile")
     packed = [
-        command.packed if type(command) is Prepared else hiredis.pack_command(command)  # type: ignore[arg-type]
+        command
+        if isinstance(command, bytes)
+        else command.packed
+        if type(command) is Prepared
+        else hiredis.pack_command(command)  # type: ignore[arg-type]
         for command in commands
     ]
     sock.sendall(b"".join(packed))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -89,6 +89,22 @@ class Counters:
                 self, feature=feature, subject=subject, outcome=outcome, amount=amount
             )
 
+    def add_each(self, feature: str, subjects: Sequence[str], outcome: str) -> None:
+        """Count one more of this outcome for each of these names."""
+        left: Sequence[str] = subjects
+        if not signals.counted.receivers:
+            left = []
+            with self._lock:
+                counts = self._counts
+                for subject in subjects:
+                    name = (feature, subject, outcome)
+                    if name in counts:
+                        counts[name] += 1
+                    else:
+                        left.append(subject)
+        for subject in left:  # new since the last report, or somebody listens
+            self.add(feature, subject, outcome)
+
     def _admitted(self, feature: str, subject: str) -> str:
         subject = subject.replace(_SEPARATOR, " ")[:_LONGEST_NAME]
         if len(self._names) >= _MOST_NAMES and (feature, subject) not in self._names:
@@ -161,16 +177,24 @@ class Add(Protocol):
     def __call__(self, subject: str, outcome: str, amount: int = 1) -> None: ...
 
 
+class AddEach(Protocol):
+    """``FeatureCounters.add_each``."""
+
+    def __call__(self, subjects: Sequence[str], outcome: str) -> None: ...
+
+
 class FeatureCounters:
     """The counters of one feature in one application: ``context.counters``."""
 
-    __slots__ = ("_counters", "_feature", "add")
+    __slots__ = ("_counters", "_feature", "add", "add_each")
 
     def __init__(self, counters: Counters, feature: str) -> None:
         self._counters = counters
         self._feature = feature
         self.add: Add = partial(counters.add, feature)
         """Count ``amount`` more of this outcome. No I/O, well below a microsecond."""
+        self.add_each: AddEach = partial(counters.add_each, feature)
+        """Count one more of this outcome for each of several names."""
 
     def read(self, days: int = 1) -> Counts:
         """``{(subject, outcome): count}`` of all processes; see ``Counters.read``."""

@@ -253,7 +253,7 @@ class Wire:
         pool = source.pool
         connection: Any = pool.get_connection()
         try:
-            packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+            packed = [c.on_wire() if isinstance(c, ScriptCall) else c for c in commands]
             conversation.write(connection, packed)
             return conversation.read(connection, len(packed))
         except _BROKEN as error:
@@ -275,7 +275,7 @@ def _tell_retry(wire: Wire, commands: Sequence[Command], reason: str) -> None:
 
 def send_commands(connection: Any, commands: Sequence[Command], address: str) -> None:
     """Write commands to a connection, scripts by their SHA-1; ``ServerUnavailable`` if it broke."""
-    packed = [c.by_sha() if isinstance(c, ScriptCall) else c for c in commands]
+    packed = [c.on_wire() if isinstance(c, ScriptCall) else c for c in commands]
     try:
         conversation.write(connection, packed)
     except _BROKEN as error:

@@ -10,7 +10,9 @@ from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.ratelimit.config import RateLimitConfig
+from flask_redis_kit.ratelimit.decision import held_of
 from flask_redis_kit.ratelimit.limits import Claim
+from flask_redis_kit.ratelimit.petition import Petition
 from flask_redis_kit.ratelimit.scripts import Held, Standing, Verdict, acquire, hand_back, peek
 
 logger = logging.getLogger("flask_redis_kit.ratelimit")
@@ -57,13 +59,33 @@ class Admitting:
             groups.setdefault(claim.tag, []).append(claim)
         return [tuple(group) for group in groups.values()]
 
-    def ask(self, groups: Sequence[Group], token: str) -> Admission:
-        """Count; with ``token`` "" look only. One round trip a group of all in one slot."""
+    def spreads(self, petition: Petition) -> bool:
+        """Whether it takes more than one script to ask."""
+        if self.strict or not self._context.wire.clustered:
+            return False
+        return len({claim.tag for claim in petition.claims}) > 1
+
+    def ask(self, petition: Petition, token: str) -> Verdict | Admission:
+        """Count; with ``token`` "" look only.
+
+        One script, one round trip: the server's verdict, if there is one. Else see ``Admitting``.
+        """
         admission = Admission()
-        if len(groups) > 1 and token:
+        if self.spreads(petition):
+            self._ask_each(admission, self.groups(petition.claims), token)
+            return admission
+        outcome: Outcome[Verdict]
+        (outcome,) = self._context.send_many((petition.exchange(token),))
+        if outcome.error is None:
+            return outcome.result()
+        _failed(admission, petition.claims, outcome.error, counting=bool(token))
+        return admission
+
+    def _ask_each(self, admission: Admission, groups: Sequence[Group], token: str) -> None:
+        if token:
             self._send(admission, groups, "")
             if admission.refused:
-                return admission
+                return
             failed = admission.failed
             groups = [group for group in groups if group[0] not in failed]
         if groups:
@@ -71,7 +93,6 @@ class Admitting:
         if admission.refused and admission.held:
             self.roll_back(admission.held, token)
             admission.held = []
-        return admission
 
     def hand_back(self, held: Sequence[Held], token: str) -> list[Exchange[list[int]]]:
         """The Exchanges that remove what an admission holds, one a slot."""
@@ -89,26 +110,26 @@ class Admitting:
         exchanges = [acquire(group, token) if token else peek(group) for group in groups]
         outcomes: list[Outcome[Verdict]] = self._context.send_many(exchanges)
         for group, outcome in zip(groups, outcomes, strict=True):
-            error = outcome.error
-            if error is None:
+            if outcome.error is None:
                 _heard(admission, group, outcome.result(), counting=bool(token))
-            elif isinstance(error, FAILURES):
-                for claim in group:
-                    admission.failed[claim] = error
-                    admission.standings.pop(claim.key, None)  # it was looked at, but not counted
-                if token and getattr(error, "maybe_sent", False):
-                    # it may have been counted: a lease must not outlive its request
-                    leases = (claim for claim in group if claim.limit.kind == "concurrency")
-                    admission.held += [Held(claim, 0, 0) for claim in leases]
             else:
-                raise error
+                _failed(admission, group, outcome.error, counting=bool(token))
 
 
 def _heard(admission: Admission, group: Group, verdict: Verdict, *, counting: bool) -> None:
     admission.refused = admission.refused or not verdict.admitted
     for claim, standing in zip(group, verdict.standings, strict=True):
         admission.standings[claim.key] = standing
-        fits = standing.retry_us == 0
-        if counting and verdict.admitted and fits and claim.cost:
-            ends = verdict.clock_us + standing.full_us
-            admission.held.append(Held(claim, ends, standing.born))
+    admission.held += held_of(group, verdict, counting=counting)
+
+
+def _failed(admission: Admission, group: Group, error: Exception, *, counting: bool) -> None:
+    if not isinstance(error, FAILURES):
+        raise error
+    for claim in group:
+        admission.failed[claim] = error
+        admission.standings.pop(claim.key, None)  # it was looked at, but not counted
+    if counting and getattr(error, "maybe_sent", False):
+        # it may have been counted: a lease must not outlive its request
+        leases = (claim for claim in group if claim.limit.kind == "concurrency")
+        admission.held += [Held(claim, 0, 0) for claim in leases]

@@ -6,44 +6,51 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_redis_kit.ratelimit.exemptions import EXEMPT
-from flask_redis_kit.ratelimit.identity import hashed, hashed_address
+from flask_redis_kit.ratelimit.identity import hashed
 from flask_redis_kit.ratelimit.ledger import Ask
 from flask_redis_kit.ratelimit.limits import Claim
-from flask_redis_kit.ratelimit.route import Claims, Route
+from flask_redis_kit.ratelimit.petition import Petition
+from flask_redis_kit.ratelimit.route import Route
 from flask_redis_kit.ratelimit.rule import Rule
 
-_MOST_CLAIMED = 1000
+_MOST_KEPT = 1000
 
 
 class Claiming:
-    """Makes the claims of one application.
+    """Makes the petitions of one application.
 
     ``claim``   that of a limit, an identity, a scope and a cost: ``Limiter.claim``.
-    ``client``  tells the address of the client.
+    ``client``  tells the hashed address of the client.
     """
 
     def __init__(self, claim: Callable[..., Claim], client: Callable[[], str]) -> None:
         self._claim = claim
         self._client = client
 
-    def repeated(self, route: Route, wrapper: Callable[..., Any], asks: tuple[Ask, ...]) -> Claims:
-        """The claims of a view's own limits: those of who comes again are not made again."""
+    def repeated(
+        self, route: Route, wrapper: Callable[..., Any], asks: tuple[Ask, ...]
+    ) -> Petition | None:
+        """What a view's own limits ask for: that of who comes again is not made again."""
         rule, scope = asks[0]
         if wrapper not in route.constant:
-            return self.claims(asks)
-        tag = self.tag(rule, scope)
+            return self.petition(asks)
+        tag = self._client() if rule.key_func is None else self.tag(rule, scope)
         if tag is None:
-            return (), {}
-        known = route.claimed.get((wrapper, tag))
-        if known is None:
-            known = self.claims(asks, {id(rule.key_func): tag})
-            if len(route.claimed) >= _MOST_CLAIMED:
-                route.claimed.clear()
-            route.claimed[wrapper, tag] = known
-        return known
+            return None
+        known = route.kept.get((wrapper, tag))
+        if known is not None:
+            return known
+        made = self.petition(asks, {id(rule.key_func): tag})
+        if made is not None:
+            if len(route.kept) >= _MOST_KEPT:
+                route.kept.clear()
+            route.kept[wrapper, tag] = made.keep()
+        return made
 
-    def claims(self, asks: Iterable[Ask], known: dict[int, str | None] | None = None) -> Claims:
-        """What is asked for now, and the rule of each key; each ``key_func`` is asked once.
+    def petition(
+        self, asks: Iterable[Ask], known: dict[int, str | None] | None = None
+    ) -> Petition | None:
+        """What is asked for now, None if it is nothing; each ``key_func`` is asked once.
 
         ``known``: the identities that are known already, by the id of their ``key_func``.
         """
@@ -66,12 +73,12 @@ class Claiming:
                 claims.append(claim)
                 if claim.key not in rules:
                     rules[claim.key] = rule
-        return tuple(claims), rules
+        return Petition(claims, rules) if claims else None
 
     def tag(self, rule: Rule, scope: str) -> str | None:
         """The hashed identity that a rule counts for now; None if it is exempt."""
         if rule.key_func is None:
-            return hashed_address(self._client())
+            return self._client()
         identity = rule.key_func()
         if identity is EXEMPT:
             return None

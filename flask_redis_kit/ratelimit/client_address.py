@@ -138,7 +138,7 @@ def client_address(
     if client is not None:
         return counted_address(client, v6_prefix)
     peer = _peer(environ)
-    return _counted_peer(peer, v6_prefix) if peer else None
+    return counted_peer(peer, v6_prefix) if peer else None
 
 
 def find_client(
@@ -156,7 +156,8 @@ def _peer(environ: Mapping[str, object]) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _counted_peer(peer: str, v6_prefix: int) -> str:
+def counted_peer(peer: str, v6_prefix: int) -> str:
+    """An address, or the network it is counted by, as limits spell it; other text as it is."""
     address = parsed_address(peer)
     return peer if address is None else counted_address(address, v6_prefix)
 
@@ -191,11 +192,6 @@ def _forwarded(value: str) -> Iterator[str]:
             elements.append([])
         position = pair.end()
     return (element[0] if len(element) == 1 else "" for element in reversed(elements))
-
-
-def address_as_counted(text: str, v6_prefix: int) -> str:
-    """An address, or the network it is counted by, as limits spell it; other text as it is."""
-    return _counted_peer(text, v6_prefix)
 
 
 def parsed_hop(text: str) -> Address | None:

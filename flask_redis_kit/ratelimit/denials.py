@@ -10,28 +10,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 from flask_redis_kit.core.fork import renew_in_child
 from flask_redis_kit.ratelimit.decision import Decision
-from flask_redis_kit.ratelimit.limits import Claim, RateLimitResult
+from flask_redis_kit.ratelimit.petition import Question
 
 MAX_SECONDS = 5.0
 SPREAD_SECONDS = 0.5
 MAX_ENTRIES = 4096
-
-Question = tuple[str | int, ...]
-"""For each claim its key, limit, cost and shadow: what a refusal was the answer to."""
-
-
-def question(claims: Sequence[Claim]) -> Question:
-    """What is asked by these claims."""
-    asked: list[str | int] = []
-    for limit, _, _, cost, key in claims:
-        asked += (key, limit.limit, cost, limit.shadow)
-    return tuple(asked)
 
 
 def _keys(asked: Question) -> tuple[str, ...]:
@@ -80,9 +67,7 @@ class Denials:
                 self._drop(asked)
                 return None
             self._known.move_to_end(asked)
-        passed = now - heard
-        results = tuple(_later(result, passed) for result in decision.results)
-        return replace(decision, results=results, known=True)
+        return decision.later(now - heard)
 
     def add(
         self,
@@ -132,12 +117,3 @@ class Denials:
     def after_fork(self) -> None:
         """In a forked child: the lock may be held by a thread that doesn't exist here."""
         self._lock = threading.Lock()
-
-
-def _later(result: RateLimitResult, passed: float) -> RateLimitResult:
-    return replace(
-        result,
-        retry_after=max(0.0, result.retry_after - passed),
-        reset_after=max(0.0, result.reset_after - passed),
-        full_after=max(0.0, result.full_after - passed),
-    )

@@ -17,7 +17,7 @@ from flask_redis_kit.ratelimit.answer import (
 )
 from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.gate import Gate
-from flask_redis_kit.ratelimit.headers import NAMES, limit_headers
+from flask_redis_kit.ratelimit.headers import NAMES, Field, limit_headers
 from flask_redis_kit.ratelimit.leased_body import LeasedBody
 from flask_redis_kit.ratelimit.ledger import Entry, Ledger
 
@@ -102,15 +102,21 @@ def _renew(gate: Gate, decisions: list[Decision]) -> None:
             logger.warning("The lease of a streamed response could not be renewed: %s", error)
 
 
+def _fields(ledger: Ledger, dialects: tuple[str, ...]) -> list[Field]:
+    entry = ledger.entries[0]
+    verdict = entry.decision.verdict
+    if verdict is not None and len(ledger.entries) == 1:
+        return entry.petition.headers(verdict, dialects)
+    return limit_headers(list(ledger.standings().values()), dialects)
+
+
 def _set_headers(gate: Gate, response: Response, ledger: Ledger) -> None:
     """How the limits of this request stand, and of no other: a stored response may have brought
     its own."""
-    standings = list(ledger.standings().values())
-    fields = limit_headers(standings, gate.context.config.headers)
+    fields = _fields(ledger, gate.context.config.headers)
     headers = response.headers
-    if "ratelimit" in "\n".join([name for name, _ in headers]).lower():
-        for name in [name for name, _ in headers if name.lower() in NAMES]:
-            headers.remove(name)
+    for name in [name for name, _ in headers if name[:1] in "XxRr" and name.lower() in NAMES]:
+        headers.remove(name)
     add_clean(headers, fields)
     refusal = ledger.refusal
     if refusal is not None and refusal.refused and response.status_code == 429:

@@ -35,6 +35,7 @@ from flask_redis_kit.ratelimit.inventory import heavy_limits, survey
 from flask_redis_kit.ratelimit.layout import KEYSPACE
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 from flask_redis_kit.ratelimit.lookup import Target, claims_by_hand, claims_of
+from flask_redis_kit.ratelimit.petition import Petition
 from flask_redis_kit.ratelimit.route import declare
 from flask_redis_kit.ratelimit.rule import DEFAULT_WINDOW, LimitSpec, Spec
 
@@ -172,7 +173,7 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
         """
         gate = self.engine()
         claims = claims_by_hand(gate, limit, window, key, name, **options)
-        entry = gate.ask(claims, {}, gate.ledger())
+        entry = gate.ask(Petition(claims), gate.ledger())
         return Checked.by(entry.decision, gate.limiter)
 
     def peek(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from flask_redis_kit.core.feature import Context
@@ -11,21 +11,23 @@ from flask_redis_kit.core.views import current_request
 from flask_redis_kit.ratelimit.answer import refusal_of
 from flask_redis_kit.ratelimit.claiming import Claiming
 from flask_redis_kit.ratelimit.client_address import (
+    NOBODY,
     Proxies,
     Trusted,
     cached_proxies,
     checked_prefix,
     client_address,
+    counted_peer,
     find_client,
     parsed_proxies,
 )
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.declaration import rule_of
-from flask_redis_kit.ratelimit.identity import RateLimitKeyError
+from flask_redis_kit.ratelimit.identity import RateLimitKeyError, hashed_address
 from flask_redis_kit.ratelimit.ledger import Ask, Entry, Ledger, standings_of
 from flask_redis_kit.ratelimit.limiter import Limiter
-from flask_redis_kit.ratelimit.limits import Claim
 from flask_redis_kit.ratelimit.networks import Networks
+from flask_redis_kit.ratelimit.petition import Petition
 from flask_redis_kit.ratelimit.route import (
     APPLICATION,
     Locate,
@@ -65,7 +67,7 @@ class Gate:
         self.enabled = config.enabled
         self.limiter = Limiter(context)
         self.locates = tuple(locates)
-        self.claiming = Claiming(self.limiter.claim, self.client)
+        self.claiming = Claiming(self.limiter.claim, self.client_tag)
         self.proxies: Proxies = parsed_proxies(config.trusted_proxies)
         self._networks = Networks(config.exempt)
         self._exempts = bool(self._networks)
@@ -101,6 +103,14 @@ class Gate:
                 "@rate_limit(..., key_func=...)."
             )
         return client
+
+    def client_tag(self) -> str:
+        """The hash of the client's address."""
+        request = current_request() if self.proxies is NOBODY else None
+        peer = None if request is None else request.environ.get("REMOTE_ADDR")
+        if peer:
+            return hashed_address(counted_peer(peer, self.context.config.ipv6_prefix))
+        return hashed_address(self.client())
 
     def _is_exempt(self, ledger: Ledger | None) -> bool:
         """Whether the request comes from an exempt network."""
@@ -201,9 +211,9 @@ class Gate:
             return None
         ledger.entered = True  # nothing is asked from outside
         if asks and not (self._exempts and self._is_exempt(ledger)):
-            claims, of = self.claiming.repeated(route, guard.wrapper, asks)
-            if claims:
-                self.ask(claims, of, ledger)
+            petition = self.claiming.repeated(route, guard.wrapper, asks)
+            if petition is not None:
+                self.ask(petition, ledger)
         return None
 
     # whether
@@ -218,32 +228,23 @@ class Gate:
         """
         if self._exempts and self._is_exempt(ledger):
             return None
-        claims, rules = self.claiming.claims(asks)
-        if not claims:
-            return None
-        return self.ask(claims, rules, ledger, settled=settled)
+        petition = self.claiming.petition(asks)
+        return None if petition is None else self.ask(petition, ledger, settled=settled)
 
-    def ask(
-        self,
-        claims: Sequence[Claim],
-        rules: Mapping[str, Rule],
-        ledger: Ledger | None,
-        *,
-        settled: bool = False,
-    ) -> Entry:
-        """Ask for these claims, tell what came of it, and raise a refusal."""
-        decision = self.limiter.acquire(claims)
-        entry = Entry(decision, rules)
+    def ask(self, petition: Petition, ledger: Ledger | None, *, settled: bool = False) -> Entry:
+        """Ask, tell what came of it, and raise a refusal."""
+        decision = self.limiter.acquire(petition)
+        entry = Entry(decision, petition)
         if ledger is not None:
             ledger.add(entry, settled=settled)
         try:
-            tell(self.context, decision, rules)
+            tell(self.context, decision, petition)
         except BaseException:  # a listener's: the call ends here
             self.limiter.release(decision)
             raise
         if not decision.allowed:
             standings = standings_of([decision]) if ledger is None else ledger.standings()
-            raise refusal_of(decision, rules, standings) from decision.failure
+            raise refusal_of(decision, petition.rules, standings) from decision.failure
         return entry
 
     # after

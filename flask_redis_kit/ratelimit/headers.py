@@ -12,10 +12,9 @@ import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import quote
 
-from flask_redis_kit.ratelimit.limits import RateLimitResult
+from flask_redis_kit.ratelimit.limits import Kind, RateLimitResult
 
 DIALECTS = ("x", "x-delta", "draft-10", "draft-11", "off")
 
@@ -32,24 +31,101 @@ _LARGEST = 999_999_999_999_999
 _UNITS = {"draft-10": ("r", "t"), "draft-11": ("a", "w")}
 
 
-def limit_headers(
-    results: Sequence[RateLimitResult], dialects: Sequence[str]
-) -> list[tuple[str, str]]:
+Field = tuple[str, str]
+"""A header: its name and its value."""
+
+Told = tuple[str, int, float, Kind, int]
+"""What clients are told of a limit each time: its policy, units, window, kind; the cost."""
+
+Row = tuple[bool, bool, int, float, int]
+"""How a limit stands, so that the tightest is the smallest: whether it has room; whether it is a
+concurrency limit, which has no reset; the units left; minus the seconds to wait; its place."""
+
+
+def limit_headers(results: Sequence[RateLimitResult], dialects: Sequence[str]) -> list[Field]:
     """The headers that tell how these limits stand. ``Retry-After`` is not among them.
 
     The trio has room for one limit: the tightest. The standard's fields list them all; shadow
     limits appear nowhere.
     """
-    shown = [result for result in results if result.counted and not result.shadow]
-    if not shown:
-        return []
-    headers: list[tuple[str, str]] = []
-    for dialect in dialects:
-        if dialect in _UNITS:
-            headers += _standard(shown, dialect)
-        elif dialect != "off":
-            headers += _trio(shown, delta=dialect == "x-delta")
-    return headers
+    shown = [result for result in results if is_shown(result)]
+    told = [(each.policy, each.limit, each.window, each.kind, each.cost) for each in shown]
+    form = form_of(tuple(told), tuple(dialects))
+    return form.filled(
+        [
+            form.row(n, each.remaining, each.reset_after, each.retry_after, allowed=each.allowed)
+            for n, each in enumerate(shown)
+        ]
+    )
+
+
+class Form:
+    """The headers of certain limits, written as far as they are the same each time."""
+
+    __slots__ = ("_dialects", "_names", "_policies", "_told", "_units")
+
+    def __init__(self, told: tuple[Told, ...], dialects: tuple[str, ...]) -> None:
+        self._told = told
+        self._dialects = dialects
+        self._units = [(X_LIMIT, str(limit)) for _, limit, _, _, _ in told]
+        self._names = [
+            structured_string(each) for each in _distinct([policy for policy, *_ in told])
+        ]
+        policies = [
+            f"{name};q={limit};"
+            + (f"w={math.ceil(window)}" if kind == "rate" else 'qu="concurrent-requests"')
+            for name, (_, limit, window, kind, _) in zip(self._names, told, strict=True)
+        ]
+        self._policies = (POLICY, ", ".join(policies))
+
+    def row(self, n: int, left: int, reset: float, retry: float, *, allowed: bool) -> Row:
+        """How the limit at place ``n`` stands. Seconds; ``retry``: infinite if never."""
+        if allowed:
+            return (True, self._told[n][3] == "concurrency", left, -reset, n)
+        return (False, False, 0, -retry, n)
+
+    def filled(self, rows: Sequence[Row]) -> list[Field]:
+        """The headers, from a row for each limit in their order."""
+        fields: list[Field] = []
+        if not rows:
+            return fields
+        for dialect in self._dialects:
+            if dialect in _UNITS:
+                fields += (self._policies, (STATE, self._states(rows, dialect)))
+            elif dialect != "off":
+                row = rows[0] if len(rows) == 1 else min(rows)
+                reset = self._wait(row)
+                if dialect == "x":
+                    reset += time.time()
+                fields += (
+                    self._units[row[4]],
+                    (X_REMAINING, str(row[2])),
+                    (X_RESET, str(math.ceil(reset))),
+                )
+        return fields
+
+    def _states(self, rows: Sequence[Row], dialect: str) -> str:
+        available, until = _UNITS[dialect]
+        states: list[str] = []
+        for name, row, told in zip(self._names, rows, self._told, strict=True):
+            state = f"{name};{available}={row[2]}"
+            wait = math.ceil(self._wait(row)) if told[3] == "rate" else 0
+            if wait:
+                state += f";{until}={wait if wait < _LARGEST else _LARGEST}"
+            if dialect == "draft-11" and row[0] and told[4] != 1:
+                state += f";c={told[4]}"
+            states.append(state)
+        return ", ".join(states)
+
+    def _wait(self, row: Row) -> float:
+        """Seconds until more is available; 0: nothing is in use."""
+        _, _, window, kind, _ = self._told[row[4]]
+        if kind == "concurrency":
+            return SOON
+        return window if row[3] == -math.inf else -row[3]
+
+
+form_of = lru_cache(maxsize=1024)(Form)
 
 
 def checked_dialects(dialects: Sequence[str]) -> Sequence[str]:
@@ -82,55 +158,6 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-def _trio(shown: Sequence[RateLimitResult], *, delta: bool) -> list[tuple[str, str]]:
-    result = shown[0] if len(shown) == 1 else min(shown, key=_prominence)
-    seconds = _seconds_left(result)
-    left = result.remaining if result.allowed else 0
-    reset = math.ceil(seconds if delta else time.time() + seconds)
-    return [(X_LIMIT, str(result.limit)), (X_REMAINING, str(left)), (X_RESET, str(reset))]
-
-
-def _prominence(result: RateLimitResult) -> tuple[bool, bool, int, float]:
-    """The tightest first; a concurrency limit, which has no reset, only where it refused."""
-    if not result.allowed:
-        return (False, False, 0, -result.retry_after)
-    return (True, result.kind == "concurrency", result.remaining, -result.reset_after)
-
-
-def _standard(shown: Sequence[RateLimitResult], dialect: str) -> list[tuple[str, str]]:
-    available, until = _UNITS[dialect]
-    told = [(each.policy, each.limit, each.window * (each.kind == "rate")) for each in shown]
-    described = _described(tuple(told))
-    states: list[str] = []
-    for name, result in zip(described.names, shown, strict=True):
-        state = f"{name};{available}={result.remaining if result.allowed else 0}"
-        wait = math.ceil(_seconds_left(result)) if result.kind == "rate" else 0
-        if wait:
-            state += f";{until}={wait if wait < _LARGEST else _LARGEST}"
-        if dialect == "draft-11" and result.allowed and result.cost != 1:
-            state += f";c={result.cost}"
-        states.append(state)
-    return [(POLICY, described.policies), (STATE, ", ".join(states))]
-
-
-class _Described(NamedTuple):
-    """The names of policies as they stand in a field, and the field that says what they are."""
-
-    names: tuple[str, ...]
-    policies: str
-
-
-@lru_cache(maxsize=1024)
-def _described(shown: tuple[tuple[str, int, float], ...]) -> _Described:
-    """``shown``: the policy of each limit, its units, and its window; 0 if it has none."""
-    names = tuple(map(structured_string, _distinct([policy for policy, _, _ in shown])))
-    policies = [
-        f"{name};q={limit};" + (f"w={math.ceil(window)}" if window else 'qu="concurrent-requests"')
-        for name, (_, limit, window) in zip(names, shown, strict=True)
-    ]
-    return _Described(names, ", ".join(policies))
-
-
 @lru_cache(maxsize=1024)
 def structured_string(text: str) -> str:
     """A String of RFC 9651: quoted and escaped; what is not printable ASCII, percent-encoded."""
@@ -138,11 +165,3 @@ def structured_string(text: str) -> str:
         text = quote(text, safe="".join(map(chr, range(32, 127))), errors="surrogatepass")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _seconds_left(result: RateLimitResult) -> float:
-    """Until more is available; 0: nothing is in use."""
-    if result.kind == "concurrency":
-        return SOON
-    wait = result.reset_after if result.allowed else result.retry_after
-    return result.window if wait == math.inf else wait

@@ -11,9 +11,9 @@ from flask_redis_kit.core.counters import Counts
 from flask_redis_kit.ratelimit.gate import Gate
 from flask_redis_kit.ratelimit.limits import Limit
 from flask_redis_kit.ratelimit.lookup import Holding, endpoint_holdings
+from flask_redis_kit.ratelimit.petition import subject_of
 from flask_redis_kit.ratelimit.route import APPLICATION, RateLimitMisplaced
 from flask_redis_kit.ratelimit.rule import Rule, spoken
-from flask_redis_kit.ratelimit.telling import subject_of
 from flask_redis_kit.ratelimit.weight import warning_of
 
 

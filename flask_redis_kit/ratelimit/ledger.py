@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 from weakref import ref
 
@@ -11,6 +11,7 @@ from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.leased_body import LeasedBody
 from flask_redis_kit.ratelimit.limiter import Limiter
 from flask_redis_kit.ratelimit.limits import Claim, RateLimitResult
+from flask_redis_kit.ratelimit.petition import Petition
 from flask_redis_kit.ratelimit.rule import Rule
 
 
@@ -22,35 +23,27 @@ class Ask(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One decision; ``rules`` are those of its claims, by key (none for ``check``)."""
+    """One decision, and what it is about."""
 
     decision: Decision
-    rules: Mapping[str, Rule]
+    petition: Petition
 
     @property
     def leases(self) -> bool:
         """It holds places of a concurrency limit."""
-        if self.decision.allowed:
-            for claim in self.decision.claims:
-                if claim.limit.kind == "concurrency":
-                    return True
-        return False
+        return self.petition.leases and self.decision.allowed
 
     @property
     def conditional(self) -> bool:
         """The answer decides whether it was counted."""
-        if self.decision.allowed:
-            for rule in self.rules.values():
-                if rule.count_when is not None:
-                    return True
-        return False
+        return self.petition.conditional and self.decision.allowed
 
     def settle(self, limiter: Limiter, answer: object) -> None:
         """Hand back the units of those rules that do not count this answer."""
         verdicts: dict[int, bool] = {}  # each count_when is asked once
         refunded: list[Claim] = []
         for claim in self.decision.claims:
-            rule = self.rules.get(claim.key)
+            rule = self.petition.rules.get(claim.key)
             if rule is None or rule.count_when is None:
                 continue
             which = id(rule.count_when)  # it need not be hashable

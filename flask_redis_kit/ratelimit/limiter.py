@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +10,13 @@ from flask_redis_kit.core.exchange import Outcome
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.ratelimit.admission import Admitting
 from flask_redis_kit.ratelimit.config import RateLimitConfig
-from flask_redis_kit.ratelimit.decision import Decision
-from flask_redis_kit.ratelimit.denials import Denials, hold_seconds, question
+from flask_redis_kit.ratelimit.decision import Decision, result_of
+from flask_redis_kit.ratelimit.denials import Denials, hold_seconds
 from flask_redis_kit.ratelimit.layout import limit_key
 from flask_redis_kit.ratelimit.limits import Claim, Limit, RateLimitResult, checked_cost
 from flask_redis_kit.ratelimit.outage import Outage
-from flask_redis_kit.ratelimit.scripts import Held, Standing, clear, new_token, renew
+from flask_redis_kit.ratelimit.petition import Petition
+from flask_redis_kit.ratelimit.scripts import Held, Standing, Verdict, clear, new_token, renew
 
 logger = logging.getLogger("flask_redis_kit.ratelimit")
 
@@ -44,42 +44,40 @@ class Limiter:
         key = limit_key(self.context.keys, tag, scope, limit, strict=self._admitting.strict)
         return Claim(limit, tag, scope, cost, key)
 
-    def acquire(self, claims: Sequence[Claim]) -> Decision:
+    def acquire(self, asked: Petition | Sequence[Claim]) -> Decision:
         """Count under all limits or under none.
 
         One round trip for any number of limits, together with what the request has pending; none
         for a refusal that this process knows to hold. On Cluster, limits over different identities
         take two (see ``Admitting``). Raises the server's error where a limit's policy says so.
         """
-        claims = _merged(claims)
-        if not self.enabled:
-            return Decision(True, claims, tuple(map(RateLimitResult.uncounted, claims)))
-        asked = question(claims)
-        since, resets = time.monotonic(), self.denials.resets
-        decision = self.denials.get(asked, since)
+        petition = Petition.of(asked)
+        if not self.context.config.enabled:
+            return _uncounted(petition)
+        denials = self.denials
+        since, resets = time.monotonic(), denials.resets
+        decision = denials.get(petition.question, since)
         if decision is None:
-            decision = self._asked(claims)
+            decision = self._asked(petition, new_token())
             if not decision.allowed and decision.failure is None:
-                spread = len(self._admitting.groups(claims)) > 1
-                seconds = hold_seconds(decision, spread=spread)
-                self.denials.add(
-                    asked, decision, seconds, since=since, heard=time.monotonic(), resets=resets
+                seconds = hold_seconds(decision, spread=self._admitting.spreads(petition))
+                heard = time.monotonic()
+                denials.add(
+                    petition.question, decision, seconds, since=since, heard=heard, resets=resets
                 )
         return decision
 
-    def peek(self, claims: Sequence[Claim]) -> Decision:
+    def peek(self, asked: Petition | Sequence[Claim]) -> Decision:
         """How these limits stand for their costs, counting nothing. One round trip."""
-        claims = _merged(claims)
-        if not self.enabled:
-            return Decision(True, claims, tuple(map(RateLimitResult.uncounted, claims)))
-        return self._asked(claims, counting=False)
+        petition = Petition.of(asked)
+        return self._asked(petition, "") if self.enabled else _uncounted(petition)
 
-    def reset(self, claims: Sequence[Claim]) -> bool:
+    def reset(self, asked: Petition | Sequence[Claim]) -> bool:
         """Forget what was counted; True if anything was. One round trip; raises server errors.
 
         Other processes go on refusing what they refused just now, for up to 5 seconds.
         """
-        claims = _merged(claims)
+        claims = Petition.of(asked).claims
         outcomes = self.context.send_many([clear(claim.key) for claim in claims])
         for claim in claims:
             self.denials.forget(claim.key)
@@ -115,9 +113,10 @@ class Limiter:
         outcomes = self.context.send_many([renew(claim, token) for claim in sure]) if sure else []
         return all(renewed + [outcome.result() for outcome in outcomes])
 
-    def _asked(self, claims: tuple[Claim, ...], *, counting: bool = True) -> Decision:
-        token = new_token() if counting else ""
-        admission = self._admitting.ask(self._admitting.groups(claims), token)
+    def _asked(self, petition: Petition, token: str) -> Decision:
+        claims, admission = petition.claims, self._admitting.ask(petition, token)
+        if isinstance(admission, Verdict):
+            return Decision(admission.admitted, claims, token=token, verdict=admission)
         failed = {} if admission.refused else admission.failed
         fate = self._outage.decide(failed, token)
         allowed = not (admission.refused or fate.closed or fate.raised or fate.refused)
@@ -161,17 +160,9 @@ def _is_lease(claim: Claim) -> bool:
     return claim.limit.kind == "concurrency"
 
 
-def _merged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """One claim for each key: what is counted together counts once, by the smallest limit."""
-    if len({claim.key for claim in claims}) == len(claims):
-        return tuple(claims)
-    merged: dict[str, Claim] = {}
-    for claim in claims:
-        known = merged.get(claim.key, claim)
-        strictest = min(known, claim, key=lambda each: (each.limit.shadow, each.limit.limit))
-        cost = checked_cost(max(known.cost, claim.cost), strictest.limit)
-        merged[claim.key] = strictest._replace(cost=cost)
-    return tuple(merged.values())
+def _uncounted(petition: Petition) -> Decision:
+    claims = petition.claims
+    return Decision(True, claims, tuple(map(RateLimitResult.uncounted, claims)))
 
 
 def _result(
@@ -180,16 +171,4 @@ def _result(
     standing = asked.get(claim.key) or local.get(claim.key)
     if standing is None:
         return RateLimitResult.uncounted(claim)
-    fits = standing.retry_us == 0
-    retry_us: float = standing.retry_us
-    if fits and standing.remaining == 0:  # it took the last one
-        retry_us = standing.reset_us
-    return RateLimitResult.of(
-        claim,
-        standing.remaining,
-        standing.reset_us / 1_000_000,
-        standing.full_us / 1_000_000,
-        (math.inf if retry_us < 0 else retry_us) / 1_000_000,
-        allowed=fits,
-        local=claim.key in local,
-    )
+    return result_of(claim, standing, local=claim.key in local)

@@ -148,7 +148,7 @@ class Claim(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RateLimitResult:
     """How one limit stands for one identity. Times are seconds from now.
 
@@ -203,22 +203,35 @@ class RateLimitResult:
     ) -> RateLimitResult:
         """How the limit of a claim stands."""
         limit = claim.limit
-        return cls(
-            claim.scope,
-            limit.limit,
-            limit.window_us / 1_000_000,
-            remaining,
-            reset_after,
-            retry_after,
-            allowed,
-            counted,
-            full_after,
-            limit.name or limit.policy,
-            limit.shadow,
-            limit.kind,
-            claim.cost,
-            local,
+        result = cls.__new__(cls)
+        result.__dict__.update(  # what __init__ does, a field at a time
+            name=claim.scope,
+            limit=limit.limit,
+            window=limit.window_us / 1_000_000,
+            remaining=remaining,
+            reset_after=reset_after,
+            retry_after=retry_after,
+            allowed=allowed,
+            counted=counted,
+            full_after=full_after,
+            policy=limit.name or limit.policy,
+            shadow=limit.shadow,
+            kind=limit.kind,
+            cost=claim.cost,
+            local=local,
         )
+        return result
+
+    def later(self, seconds: float) -> RateLimitResult:
+        """The same, ``seconds`` later, if nothing else happens."""
+        result = RateLimitResult.__new__(RateLimitResult)
+        result.__dict__.update(
+            self.__dict__,
+            retry_after=max(0.0, self.retry_after - seconds),
+            reset_after=max(0.0, self.reset_after - seconds),
+            full_after=max(0.0, self.full_after - seconds),
+        )
+        return result
 
     @property
     def retry_seconds(self) -> int:

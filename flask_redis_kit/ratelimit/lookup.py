@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
 from flask_redis_kit.core.views import current_request, wrappers_of
-from flask_redis_kit.ratelimit.client_address import address_as_counted
+from flask_redis_kit.ratelimit.client_address import counted_peer
 from flask_redis_kit.ratelimit.declaration import (
     CheckOptions,
     refuse_others,
@@ -98,7 +98,7 @@ def _claims(
 
 def _tag(gate: Gate, rule: Rule, key: Identity) -> str:
     if rule.key_func is None and isinstance(key, str):
-        key = address_as_counted(key, gate.context.config.ipv6_prefix)
+        key = counted_peer(key, gate.context.config.ipv6_prefix)
     return hashed(key, source="key=")
 
 

@@ -14,7 +14,7 @@ from flask_redis_kit.core.views import wrappers_of
 from flask_redis_kit.ratelimit.exemptions import is_exempt
 from flask_redis_kit.ratelimit.guard import OUTSIDE, Guard, guard_of
 from flask_redis_kit.ratelimit.ledger import Ask
-from flask_redis_kit.ratelimit.limits import Claim
+from flask_redis_kit.ratelimit.petition import Petition
 from flask_redis_kit.ratelimit.rule import Rule
 
 _DECLARED = "__redis_kit_declared__"
@@ -30,8 +30,6 @@ class RateLimitMisplaced(RedisKitError, RuntimeError):
     """A ``@rate_limit`` that could never limit anything; the message says where it belongs."""
 
 
-Claims = tuple[tuple[Claim, ...], Mapping[str, Rule]]
-"""What is asked of the server, and the rule of each key."""
 _declarations = 0
 
 
@@ -43,7 +41,7 @@ class Route(NamedTuple):
     ``outside``  the limits from outside: of blueprints, of the application, defaults.
     ``asks``     what each wrapper's guard asks for, at the outermost call of the view.
     ``constant`` the wrappers that ask the same each time, for one identity.
-    ``claimed``  what that came to lately, by wrapper and identity.
+    ``kept``     what that came to lately, by wrapper and identity.
     ``direct``   nothing stands between the outermost guard and the outside, so it asks for all.
     """
 
@@ -52,7 +50,7 @@ class Route(NamedTuple):
     outside: tuple[Ask, ...]
     asks: Mapping[Callable[..., Any], tuple[Ask, ...]]
     constant: frozenset[Callable[..., Any]]
-    claimed: dict[tuple[Callable[..., Any], str], Claims]
+    kept: dict[tuple[Callable[..., Any], str], Petition]
     direct: bool
 
 

@@ -9,7 +9,7 @@ from itertools import starmap
 from typing import NamedTuple
 
 from flask_redis_kit.core.exchange import Exchange, Reply, first
-from flask_redis_kit.core.script import Arg, Script
+from flask_redis_kit.core.script import Arg, RepeatedCall, Script, ScriptCall
 from flask_redis_kit.ratelimit.limits import Claim
 
 FEATURE = "ratelimit"
@@ -28,12 +28,38 @@ class Standing(NamedTuple):
     born: int
 
 
-class Verdict(NamedTuple):
-    """The answer for all limits of one call, in their order; ``clock_us`` is the server's."""
+class Verdict:
+    """The answer for all limits of one call, in their order.
 
-    admitted: bool
-    clock_us: int
-    standings: tuple[Standing, ...]
+    ``numbers``  as the script gave them: see the header of ``acquire.lua``.
+    """
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+
+    @property
+    def admitted(self) -> bool:
+        """No limit refused that may; if it was asked to count, it has."""
+        return self.numbers[0] == 1
+
+    @property
+    def clock_us(self) -> int:
+        """The server's time."""
+        return self.numbers[1]
+
+    @property
+    def all_fit(self) -> bool:
+        """Every limit had room, shadows too."""
+        return not any(self.numbers[5::5])
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How each limit stands."""
+        fields = iter(self.numbers[2:])
+        rows = zip(fields, fields, fields, fields, fields, strict=True)
+        return tuple(starmap(Standing, rows))
 
 
 class Held(NamedTuple):
@@ -70,12 +96,24 @@ def acquire(claims: Sequence[Claim], token: str) -> Exchange[Verdict]:
 
     Never sent again after a lost reply: that would count twice.
     """
-    return _call(claims, token)
+    return counting(claims, ACQUIRE.call(*_arguments(claims, token)))
+
+
+def repeated(claims: Sequence[Claim]) -> RepeatedCall:
+    """The call of ``acquire`` for claims that are asked often; only the token is missing."""
+    keys, (_, *args) = _arguments(claims, "")
+    return ACQUIRE.repeated(keys, args)
+
+
+def counting(claims: Sequence[Claim], call: ScriptCall) -> Exchange[Verdict]:
+    """What ``acquire`` sends, of its call."""
+    return Exchange(FEATURE, claims[0].key, (call,), _verdict)
 
 
 def peek(claims: Sequence[Claim]) -> Exchange[Verdict]:
     """How these limits stand for their costs, counting nothing. One round trip."""
-    return _call(claims, "")
+    call = ACQUIRE.call(*_arguments(claims, ""))
+    return Exchange(FEATURE, claims[0].key, (call,), _verdict, read_only=True)
 
 
 def hand_back(held: Sequence[Held], token: str) -> Exchange[list[int]]:
@@ -117,7 +155,8 @@ def _is_one(replies: list[Reply]) -> bool:
     return bool(first(replies))
 
 
-def _call(claims: Sequence[Claim], token: str) -> Exchange[Verdict]:
+def _arguments(claims: Sequence[Claim], token: str) -> tuple[list[str], list[Arg]]:
+    """The keys and arguments of ``acquire.lua``."""
     keys = [claim.key for claim in claims]
     if len(set(keys)) != len(keys):
         raise ValueError(f"Two limits of one call count in the same log: {sorted(keys)}.")
@@ -125,11 +164,8 @@ def _call(claims: Sequence[Claim], token: str) -> Exchange[Verdict]:
     for claim in claims:
         limit = claim.limit
         args += (letter_of(claim), limit.limit, limit.window_us, claim.cost, int(limit.shadow))
-    return Exchange(FEATURE, keys[0], [ACQUIRE.call(keys, args)], _verdict, read_only=not token)
+    return keys, args
 
 
 def _verdict(replies: list[Reply]) -> Verdict:
-    admitted, clock, *numbers = replies[0]
-    fields = iter(numbers)
-    rows = zip(fields, fields, fields, fields, fields, strict=True)
-    return Verdict(admitted == 1, clock, tuple(starmap(Standing, rows)))
+    return Verdict(replies[0])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from blinker import Signal
@@ -13,29 +11,28 @@ from flask_redis_kit.ratelimit import signals
 from flask_redis_kit.ratelimit.config import RateLimitConfig
 from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.limits import RateLimitResult
-from flask_redis_kit.ratelimit.rule import Rule
+from flask_redis_kit.ratelimit.petition import Petition
 
 NEAR = 0.8
 """The part of a limit from which on ``limit_near`` is sent."""
 
 
-def tell(context: Context[RateLimitConfig], decision: Decision, rules: Mapping[str, Rule]) -> None:
+def tell(context: Context[RateLimitConfig], decision: Decision, petition: Petition) -> None:
     """Count and signal each limit of a decision. No I/O."""
-    for claim, result in zip(decision.claims, decision.results, strict=True):
-        rule = rules.get(claim.key)
-        subject = subject_of(
-            claim.scope, result.policy, named=rule is None or rule.name is not None
-        )
+    verdict = decision.verdict
+    if verdict is not None and verdict.all_fit and not _is_heard():
+        context.counters.add_each(petition.subjects, "admitted")
+        return
+    for subject, result in zip(petition.subjects, decision.results, strict=True):
         if decision.failure is not None and (not result.counted or result.local):
             _failed(context, decision, subject, result)
         if result.counted:
             _counted(context, decision, subject, result)
 
 
-@lru_cache(maxsize=1024)
-def subject_of(scope: str, policy: str, *, named: bool) -> str:
-    """How counters and signals name a limit: as the user did, or by its route and its window."""
-    return policy if named else f"{scope} {policy}"
+def _is_heard() -> bool:
+    """Whether somebody listens to what is admitted."""
+    return bool(signals.limit_admitted.receivers or signals.limit_near.receivers)
 
 
 def _counted(

@@ -72,6 +72,25 @@ def test_counts_of_two_processes_are_added_up(make: Make, redis_url: str) -> Non
     assert one.counters.read(days=99) == other.counters.read()
 
 
+def test_several_names_are_counted_at_once_as_one_by_one(clocked: Clocked) -> None:
+    counters, clock = clocked
+    several = FeatureCounters(counters, "limit")
+    heard: list[tuple[str, int]] = []
+
+    def hear(_: object, *, subject: str, amount: int, **__: Any) -> None:
+        heard.append((subject, amount))
+
+    for _ in range(2):  # the second time they are known
+        several.add_each(("minute", "day", "minute", "x" * 200), "admitted")
+    with signals.counted.connected_to(hear):
+        several.add_each(("minute", "day"), "admitted")
+    assert heard == [("minute", 1), ("day", 1)]
+    clock.now += module.INTERVAL
+    assert counters.due(counters._wire) is not None
+    several.add_each(("day",), "admitted")
+    assert counters.read("limit") == {("day", "admitted"): 1}
+
+
 def test_features_do_not_see_each_others_counts(clocked: Clocked) -> None:
     counters, _ = clocked
     FeatureCounters(counters, "cache").add("a", "hit")

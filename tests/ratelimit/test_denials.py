@@ -13,11 +13,10 @@ from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.denials import (
     MAX_SECONDS,
     Denials,
-    Question,
     hold_seconds,
-    question,
 )
 from flask_redis_kit.ratelimit.limits import RateLimitResult
+from flask_redis_kit.ratelimit.petition import Question, question
 from tests.harness.children import exit_code, fork
 from tests.ratelimit.asking import claim
 from tests.ratelimit.conftest import Limited

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flask_redis_kit import RedisKit, rate_limit
 from flask_redis_kit.ratelimit import RateLimitKeyError, client_ip
-from flask_redis_kit.ratelimit.client_address import V6_PREFIX, address_as_counted
+from flask_redis_kit.ratelimit.client_address import V6_PREFIX, counted_peer
 from flask_redis_kit.ratelimit.identity import Identity, hashed
 from tests.ratelimit.conftest import Limited
 
@@ -80,7 +80,7 @@ def test_a_hash_is_short_and_has_nothing_of_the_key_in_it() -> None:
     ],
 )
 def test_an_address_counts_as_its_network(address: str, counted: str) -> None:
-    assert address_as_counted(address, V6_PREFIX) == counted
+    assert counted_peer(address, V6_PREFIX) == counted
 
 
 def test_by_default_a_limit_counts_the_connection_s_address(limited: Limited) -> None:
