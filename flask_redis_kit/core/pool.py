@@ -20,6 +20,7 @@ from typing import Any
 from redis import ConnectionPool
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flask_redis_kit.core.errors import PoolExhausted
 from flask_redis_kit.core.names import SettingNames
@@ -145,7 +146,8 @@ class Pool(ConnectionPool):
         if connection.health_check_interval:
             try:
                 connection.check_health()
-            except RedisConnectionError:
+            except (RedisConnectionError, RedisTimeoutError, OSError):
+                # broken, or forgotten on the way there; a server that hangs is found by connecting
                 connection.disconnect()
                 connection.connect()
 

@@ -126,3 +126,38 @@ def test_a_server_that_refuses_connections_costs_no_place(proxy: Proxy) -> None:
         connection = pool.get_connection()
         assert pool.in_use == 1
         pool.release(connection)
+
+
+def let_idle(pool: Pool) -> None:
+    """As if its connections had been idle for longer than the interval of their health checks."""
+    for connection in pool._idle:
+        connection.next_health_check = 0
+
+
+def test_an_idle_connection_that_was_forgotten_on_the_way_is_made_again(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wire_to(proxy.url, max_connections=1, socket_timeout=0.5) as wire:
+        assert wire.send(ping()) == b"PONG"
+        pool = pool_of(wire)
+        let_idle(pool)
+        [connection] = pool._idle
+        disconnect: Callable[..., object] = connection.disconnect
+
+        def gives_up(*arguments: object, **options: object) -> None:
+            proxy.restore()  # it was this connection that nobody on the way knew any more
+            disconnect(*arguments, **options)
+
+        monkeypatch.setattr(connection, "disconnect", gives_up)
+        proxy.drop_requests()
+        assert wire.send(ping()) == b"PONG"
+        assert proxy.connections == 2
+
+
+def test_a_server_that_hangs_when_an_idle_connection_is_used_is_away(server: Server) -> None:
+    with wire_to(server.url, socket_timeout=0.2, socket_connect_timeout=0.2) as wire:
+        assert wire.send(ping()) == b"PONG"
+        let_idle(pool_of(wire))
+        server.pause()
+        with pytest.raises(ServerUnavailable):
+            wire.send(ping())
