@@ -22,6 +22,7 @@ from flask_redis_kit.core.counters import FeatureCounters
 from flask_redis_kit.core.errors import ConfigError, NotInitialized
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.feature import Context, Feature, state_in
+from flask_redis_kit.core.first_request import warn_of_late_settings
 from flask_redis_kit.core.keys import KeySpec, checked_namespace
 from flask_redis_kit.core.names import (
     DEFAULT_NAME,
@@ -166,6 +167,7 @@ class RedisKit:
         sections = self._sections()
         sections |= {cls().section for cls in BUILTIN.values()}
         config.warn_near_misses(app, prefix, known, sections)
+        warn_of_late_settings(app, known)
         return state
 
     def _add(self, state: KitState, feature: Feature[Any, Any]) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, Unpack
 
 import click
-from flask import Flask, request_started
+from flask import Flask
 
 from flask_redis_kit.cache import fragment, rules
 from flask_redis_kit.cache.address import tags_of_url
@@ -25,6 +25,7 @@ from flask_redis_kit.cache.tags import TagsOf, member, several_tags
 from flask_redis_kit.cache.transaction import CacheTransaction
 from flask_redis_kit.cache.ttl import Ttl, TtlOf
 from flask_redis_kit.core.feature import Context
+from flask_redis_kit.core.first_request import at_first_request
 from flask_redis_kit.core.keys import KeySpec
 from flask_redis_kit.core.transaction import Transaction
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from flask_redis_kit.cache.sqlalchemy import AnySession, Commits, SessionSource, TagsOfObject
 
 log = logging.getLogger("flask_redis_kit.cache")
-_FIRST_REQUEST = "redis_kit_cache_first_request"
+_LOOKED_AT = "redis_kit_cache_routes"
 _MISPLACED = (
     "The route %r is not cached: @cache_result stands above the decorator that registers %r, so it "
     "is never called. Put it below @app.get(...) or @app.route(...), next to the function."
@@ -52,16 +53,15 @@ class CacheFeature(ByHand):
     def install(self, app: Flask) -> None:
         """Give templates ``{% cache %}``; before the first request, look at the routes. No I/O."""
         fragment.install(app, self)
-        if _FIRST_REQUEST in app.extensions:
+        if _LOOKED_AT in app.extensions:
             return  # another kit's cache does it
 
-        def first_request(_: Flask, **__: object) -> None:
-            request_started.disconnect(first_request, app)
+        def look() -> None:
             for endpoint, name in rules.misplaced_routes(app):
                 log.warning(_MISPLACED, endpoint, name)
 
-        app.extensions[_FIRST_REQUEST] = first_request  # the signal holds it weakly
-        request_started.connect(first_request, app)
+        app.extensions[_LOOKED_AT] = True
+        at_first_request(app, look)
 
     def engine_of(self, app: Flask) -> CacheEngine:
         """The engine in this application, be it the current one or not."""
