@@ -204,6 +204,7 @@ class RedisKit:
             restore_access(of)
             batch = batch_of(of, self.name, app)
             if batch is not None:
+                batch.response = response
                 # this kit's session, if there is one, is saved later and takes the rest along
                 ends = getattr(app.session_interface, "finishes_batch_of", None)
                 if ends is None or not ends(self.name):

@@ -1,4 +1,4 @@
-"""What a route's response says of the cache: ``Age``, ``Cache-Control``, ``Cache-Status``, 304.
+"""What a route's response says of the cache: ``Age``, ``Cache-Control``, ``Cache-Status``.
 
 ``Cache-Status`` is RFC 9211's, under the name of the namespace. ``max-age`` is the whole time that
 a page is fresh: a recipient takes ``Age`` off it (RFC 9111, 4.2). It is ``private``, as others may
@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from flask import Request, Response
 
+from flask_redis_kit.cache.conclusion import say
 from flask_redis_kit.cache.flight import Hit
 from flask_redis_kit.cache.options import SAFE_METHODS
 from flask_redis_kit.core.headers import add_clean
 
 PERSONAL = "private, no-cache"
 """Of pages that are one for each user, so that the next one at this browser doesn't see them."""
-_CONDITIONS = frozenset(
-    {"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE"}
-)
 
 
 class Answer:
@@ -55,25 +53,37 @@ class Answer:
         detail = "" if reason is None else f"; detail={reason}"
         return self._said(response, f"fwd={'stale' if stale else 'miss'}{detail}")
 
-    def kept(self, response: Response, *, stale: bool) -> Response:
-        """The view's response, which is stored."""
-        what = f"fwd={'stale' if stale else 'miss'}; stored"
-        return self._conditional(self._said(response, what))
+    def kept(self, response: Response, *, stale: bool, made_etag: bool) -> Response:
+        """The view's response, which is stored. ``made_etag``: its ``ETag`` is not the view's."""
+        self._say(response, made_etag=made_etag)
+        return self._said(response, f"fwd={'stale' if stale else 'miss'}; stored")
 
     def _stored(self, response: Response, hit: Hit, what: str) -> Response:
         if self._silent:
+            self._say(response, made_etag=hit.value.made_etag)
             return response
         fields = [("Age", str(hit.age_ms // 1000))]  # none of these was stored
+        control = None
         if not hit.value.says_freshness and self._request.method in SAFE_METHODS:
             open_to_all = self._public and "HTTP_COOKIE" not in self._request.environ
             private = "" if open_to_all else "private, "
             grace = hit.grace_ms // 1000
             renewed = f", stale-while-revalidate={grace}" if grace else ""
             seconds = (hit.age_ms + hit.fresh_ms) // 1000
-            fields.append(("Cache-Control", f"{private}max-age={seconds}{renewed}"))
+            value = f"{private}max-age={seconds}{renewed}"
+            fields.append(("Cache-Control", value))
+            control = value if open_to_all else None
         fields.append(self._status(what))
         add_clean(response.headers, fields)
-        return self._conditional(response)
+        self._say(response, made_etag=hit.value.made_etag, control=control)
+        return response
+
+    def _say(self, response: Response, *, made_etag: bool, control: str | None = None) -> None:
+        """Leave the rest for the end of the request."""
+        if not self._silent:
+            say(self._request, response, made_etag, control)
+        elif made_etag:
+            del response.headers["ETag"]  # the other page gets one of its own
 
     def _said(self, response: Response, what: str) -> Response:
         """With ``Cache-Status``."""
@@ -86,11 +96,3 @@ class Answer:
         plain = self._namespace[0].isalpha()
         name = self._namespace if plain else f'"{self._namespace}"'
         return "Cache-Status", f"{name}; {what}"
-
-    def _conditional(self, response: Response) -> Response:
-        """Answer a condition, such as a known ``ETag``; for success only (RFC 9110, 13.2)."""
-        if self._silent or _CONDITIONS.isdisjoint(self._request.environ):
-            return response
-        if 200 <= response.status_code < 300:
-            response.make_conditional(self._request)
-        return response

@@ -63,15 +63,16 @@ class Ending:
     def keep(self, response: Response) -> Response:
         """Leave the store for the last trip, or the end of the lease if there is nothing to store.
 
-        Completes the response: its length, ``ETag``, ``Vary``, ``Cache-Status``, 304.
+        Completes the response: its length, ``ETag``, ``Vary``, ``Cache-Status``.
         """
         stale = self._turn.stale is not None
         if self._turn.token is None:
             return self._answer.refused(response, stale=stale)
+        made_etag = "ETag" not in response.headers
         storing, why = self._storing(response)
         if storing is not None:
             self._defer(storing, response)
-            return self._answer.kept(response, stale=stale)
+            return self._answer.kept(response, stale=stale, made_etag=made_etag)
         # after an error of the server's those who wait go on one by one
         self.abandon(refused=response.status_code < 500)
         if why is not None:
@@ -114,7 +115,7 @@ class Ending:
         return WRITTEN
 
     def _later(self, response: Response) -> Refusal | None:
-        """What may forbid to store only after the view has returned."""
+        """What may forbid to store only after the view has returned this response."""
         if self._covered:
             return None
         if session_accessed():
@@ -126,7 +127,9 @@ class Ending:
 
         def refused() -> bool:
             if not verdict:
-                why = self._later(response)
+                batch = self._engine.context.batch()
+                final = None if batch is None else batch.response
+                why = self._later(response if final is None else final)
                 verdict.append(why)
                 if why is not None:
                     self._pages.refused(self._engine, self._request, why)

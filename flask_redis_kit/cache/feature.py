@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar, Unpack
 import click
 from flask import Flask
 
-from flask_redis_kit.cache import fragment, rules
+from flask_redis_kit.cache import conclusion, fragment, rules
 from flask_redis_kit.cache.address import tags_of_url
 from flask_redis_kit.cache.by_hand import ByHand
 from flask_redis_kit.cache.cached import Cached
@@ -73,6 +73,7 @@ class CacheFeature(ByHand):
 
     def build(self, context: Context[CacheConfig]) -> CacheEngine:
         """Make the engine of one application. No I/O."""
+        conclusion.watch(context.app)
         return CacheEngine(context)
 
     def transactional(self, tx: Transaction) -> CacheTransaction:

@@ -16,6 +16,8 @@ OWN_FRESHNESS = 1
 """The view said itself how long others may keep the response."""
 PERMITTED = 2
 """The view said that everyone may have it, even if a request says who asks."""
+MADE_ETAG = 4
+"""The view gave no ``ETag``: it is made of the body."""
 
 # those of one connection or one answer: RFC 9110, 7.6.1, RFC 9111, 3.1
 _NOT_STORED = frozenset(
@@ -42,8 +44,8 @@ def taken(response: Response) -> Stored:
     """What to store of a response; gives it a length, and an ``ETag`` if it has none."""
     body = response.get_data()
     response.set_data(body)
+    flags = 0 if "ETag" in response.headers else MADE_ETAG
     response.add_etag()
-    flags = 0
     if "Cache-Control" in response.headers or "Expires" in response.headers:
         flags |= OWN_FRESHNESS
         flags |= PERMITTED * is_permitted(response)
@@ -54,7 +56,7 @@ def taken(response: Response) -> Stored:
 class Representation(Shared):
     """A response as it is stored, checked: ``response`` makes a new one for each request."""
 
-    __slots__ = ("_body", "_headers", "_status", "is_permitted", "says_freshness")
+    __slots__ = ("_body", "_headers", "_status", "is_permitted", "made_etag", "says_freshness")
 
     def __init__(self, stored: Any) -> None:
         try:
@@ -64,6 +66,7 @@ class Representation(Shared):
             self._body = bytes(memoryview(body))
             self.says_freshness = bool(flags & OWN_FRESHNESS)
             self.is_permitted = bool(flags & PERMITTED)
+            self.made_etag = bool(flags & MADE_ETAG)
         except (TypeError, ValueError) as error:
             raise CodecError(f"It is no response: {error}") from error
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.views import current_context, view_of
@@ -78,6 +78,8 @@ class RequestBatch:
         self.finished = False
         self.trips = 0
         """Round trips of this request so far."""
+        self.response: Response | None = None
+        """What hooks have made of its response, once they have: they may have put another there."""
         self.notes: dict[str, Any] = {}
         """What features remember for the length of the request, by feature name."""
 
