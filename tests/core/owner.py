@@ -142,6 +142,8 @@ def run(program: str, *arguments: str | Path) -> list[str]:
 
 def serve(directory: str, *options: str) -> None:
     """An application: takes orders until its input ends; Ctrl-C lets it write one last key."""
+    # who runs the tests in the background may have them ignore it, and all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "deaf" in options:  # as in a thread of uWSGI, in an application that ignores its children
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
