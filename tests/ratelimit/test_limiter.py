@@ -268,6 +268,7 @@ def test_never_more_inside_than_there_are_places_and_all_places_used(
     lock = threading.Lock()
     seen: list[int] = []
     served = inside = 0
+    all_taken = threading.Event()
 
     def work() -> None:
         nonlocal inside, served
@@ -280,7 +281,9 @@ def test_never_more_inside_than_there_are_places_and_all_places_used(
                 with lock:
                     inside += 1
                     seen.append(inside)
-                time.sleep(0)
+                    if inside == 3:
+                        all_taken.set()
+                all_taken.wait(30)  # who is first waits for the others: they may be slow to come
                 with lock:
                     inside -= 1
                 limiter.release(decision)
