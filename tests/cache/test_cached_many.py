@@ -78,7 +78,7 @@ def test_what_is_missing_is_computed_by_one_of_all_callers(kit: RedisKit) -> Non
         return 2 * n
 
     def ask(_: int) -> list[int]:
-        together.wait(10)
+        together.wait(60)
         return double.cached_many(range(5))
 
     with ThreadPoolExecutor(4) as pool:
@@ -202,15 +202,15 @@ def test_an_older_computation_does_not_overwrite_a_refresh(kit: RedisKit) -> Non
         result = next(results)
         if result == "slow":
             began.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         return result
 
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(value)
-        assert began.wait(10)
+        assert began.wait(60)
         assert value.refresh() == "refreshed"
         go_on.set()
-        assert slow.result(10) == "slow"
+        assert slow.result(60) == "slow"
     assert value() == "refreshed"
 
 

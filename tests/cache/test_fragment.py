@@ -130,10 +130,10 @@ def test_tags_and_the_name_invalidate_it(kit: RedisKit, render: Render) -> None:
 def test_its_time_to_live(render: Render, redis_client: redis.Redis) -> None:
     render('{% cache 100, "x", grace=50 %}x{% endcache %}')
     [key] = redis_client.scan_iter("frk:*:cache:v:*")
-    assert 149_000 < redis_client.pttl(key) <= 150_000
+    assert 130_000 < redis_client.pttl(key) <= 150_000
     render('{% cache none, "y" %}x{% endcache %}')
     others = [each for each in redis_client.scan_iter("frk:*:cache:v:*") if each != key]
-    assert 299_000 < redis_client.pttl(others[0]) <= 300_000, "REDIS_CACHE_DEFAULT_TTL"
+    assert 280_000 < redis_client.pttl(others[0]) <= 300_000, "REDIS_CACHE_DEFAULT_TTL"
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_of_many_one_renders(app: Flask, kit: RedisKit) -> None:
     def slow() -> str:
         rendered.append(1)
         began.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return "x"
 
     def page(_: int) -> str:
@@ -312,7 +312,7 @@ def test_of_many_one_renders(app: Flask, kit: RedisKit) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         pages = pool.map(page, range(6))
-        assert began.wait(30)
+        assert began.wait(60)
         go_on.set()
         assert list(pages) == ["x"] * 6
     assert len(rendered) == 1
@@ -427,17 +427,17 @@ def test_it_is_served_while_it_is_renewed(kit: RedisKit, render: Render, app: Fl
 
     def slow() -> str:
         began.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return "new"
 
     assert render(source, value=lambda: "old") == "old"
     kit.cache.invalidate_tags("t", soft=True)
     with ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(render, source, value=slow)
-        assert began.wait(30)
+        assert began.wait(60)
         assert render(source, value=slow) == "old"
         go_on.set()
-        assert renewing.result(30) == "new"
+        assert renewing.result(60) == "new"
     wait_until(lambda: render(source, value=slow) == "new", 5, "the new text")
 
 

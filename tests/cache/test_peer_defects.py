@@ -187,14 +187,14 @@ def _stampede(subject: Subject) -> bool:
     def value() -> int:
         computed.append(1)
         if isinstance(subject, OfPeer):
-            all_missed.wait(10)
+            all_missed.wait(60)
         return 1
 
     cached = subject.function(value)
 
     def call(_: int) -> None:
         with subject.app.app_context():
-            ready.wait(10)
+            ready.wait(60)
             cached()
 
     with ThreadPoolExecutor(50) as pool:

@@ -413,7 +413,7 @@ def test_a_reader_between_flush_and_commit_leaves_nothing_old(
 
     def read_by_another_thread() -> str:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(name, 1).result(30)
+            return pool.submit(name, 1).result(60)
 
     assert name(1) == "old"
     with sessions() as session:
@@ -438,17 +438,17 @@ def test_a_computation_that_began_before_the_commit_is_not_stored(
         with Session(database) as reader:
             found = reader.get_one(Product, n).name
         has_read.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return found
 
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(name, 1)
-        assert has_read.wait(30)
+        assert has_read.wait(60)
         with sessions() as session:
             session.get_one(Product, 1).name = "new"
             session.commit()
         go_on.set()
-        assert slow.result(30) == "old", "it was asked before"
+        assert slow.result(60) == "old", "it was asked before"
     assert name(1) == "new"
 
 

@@ -167,13 +167,13 @@ def test_a_response_that_is_being_computed_is_not_stored(
         seen = value[0]
         if seen == "old":
             began.set()
-            assert go_on.wait(30)
+            assert go_on.wait(60)
         return seen
 
     answers: list[str] = []
     asking = threading.Thread(target=lambda: answers.append(app.test_client().get("/p/7?a=1").text))
     asking.start()
-    assert began.wait(30)
+    assert began.wait(60)
     value[0] = "new"
     invalidations: dict[str, Callable[[], None]] = {
         "url": lambda: kit.cache.invalidate_url("/p/7"),

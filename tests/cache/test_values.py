@@ -127,7 +127,7 @@ def test_touch_moves_both_ends_and_no_moment(kit: RedisKit, redis_client: redis.
     assert kit.cache.touch("k", timedelta(seconds=1000)) is True
     after = unpack(redis_client.get(key) or b"")  # type: ignore[arg-type]  # bytes, as it decodes nothing
     assert (after.fresh_ms, after.total_ms) == (1_000_000, 1_050_000)
-    assert 1_049_000 < redis_client.pttl(key) <= 1_050_000
+    assert 1_030_000 < redis_client.pttl(key) <= 1_050_000
     assert (after.nonce, after.seq, after.tags) == (before.nonce, before.seq, before.tags)
     assert kit.cache.get("k") == 1
     kit.cache.touch("k", 0.001)
@@ -246,15 +246,15 @@ def test_a_set_ends_what_is_being_computed(kit: RedisKit) -> None:
 
     def compute() -> str:
         began.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return "computed"
 
     with ThreadPoolExecutor(1) as pool:
         computed = pool.submit(kit.cache.get_or_set, "k", compute)
-        assert began.wait(10)
+        assert began.wait(60)
         assert kit.cache.set("k", "set") is True
         go_on.set()
-        assert computed.result(10) == "computed"
+        assert computed.result(60) == "computed"
     assert kit.cache.get("k") == "set"
 
 

@@ -115,7 +115,7 @@ def test_threads_and_tasks_wait_together(kit: RedisKit) -> None:
 
     def slow() -> str:
         computes.set()
-        may_end.wait(20)
+        may_end.wait(60)
         return "new"
 
     async def never() -> str:
@@ -126,7 +126,7 @@ def test_threads_and_tasks_wait_together(kit: RedisKit) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         computing = pool.submit(value.get, slow)
-        assert computes.wait(10)
+        assert computes.wait(60)
         threads = [pool.submit(value.get, fails) for _ in range(5)]
         tasks = pool.submit(asyncio.run, main())
         wait_until(lambda: waiting(value, 10), what="all to wait")
@@ -169,12 +169,12 @@ def test_who_waits_gets_what_is_valid_now_not_what_was_computed_before_an_invali
 
     def outdated() -> str:
         computes.set()
-        may_end.wait(20)
+        may_end.wait(60)
         return "outdated"
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(value.get, outdated)
-        assert computes.wait(10)
+        assert computes.wait(60)
         Value(make_kit(redis_url, **PATIENT)).kit.cache.invalidate_tags("t")
         second = pool.submit(value.get, new)
         wait_until(lambda: waiting(value, 1), what="the second to wait")

@@ -24,13 +24,13 @@ def test_a_child_forked_while_a_script_is_read_can_read_others(
         if package != "slow":
             return files(package)
         reading.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return tmp_path
 
     monkeypatch.setattr(script, "files", slow_files)
     reader = threading.Thread(target=lambda: Script("slow", "slow.lua").sha)
     reader.start()
-    assert reading.wait(10)
+    assert reading.wait(60)
     child = fork(lambda: len(Script("flask_redis_kit.sessions", "lua/save.lua").sha) == 40)
     assert exit_code(child) == 0
     go_on.set()

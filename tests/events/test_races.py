@@ -110,7 +110,7 @@ def test_nothing_is_lost_repeated_or_swapped_while_the_hubs_connection_is_killed
             done.set()
             killer.join()
             shop.close()
-    assert [process.wait(30) for process in processes] == [0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0]
     for each in heard:
         check(each)
     print(

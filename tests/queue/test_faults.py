@@ -328,7 +328,7 @@ def test_a_worker_that_is_stopped_while_the_server_is_away_ends_after_its_grace(
     @kit.queue.task(name="long")
     def long() -> None:
         started.set()
-        go_on.wait(30)
+        go_on.wait(60)
 
     with queued.app.app_context():
         kit.queue.enqueue("long")
@@ -336,7 +336,7 @@ def test_a_worker_that_is_stopped_while_the_server_is_away_ends_after_its_grace(
         thread = threading.Thread(target=worker.run)
         thread.start()
         try:
-            assert started.wait(10)
+            assert started.wait(60)
             server.kill()
             worker.stop()
             wait_until(lambda: not thread.is_alive())

@@ -53,12 +53,14 @@ def test_an_admitted_response_tells_how_much_is_left(limited: Limited) -> None:
 def test_a_refusal_is_a_429_that_says_when_to_come_again(once: Limited) -> None:
     once.client.get("/")
     for _ in range(2):  # the second refusal is known in this process
+        early = time.time()
         response = once.client.get("/")
+        late = time.time()
         assert response.status_code == 429
         assert [response.headers[name] for name in TRIO[:2]] == ["1", "0"]
         wait = int(response.headers["Retry-After"])
         assert 1 <= wait <= 60
-        assert abs(int(response.headers["X-RateLimit-Reset"]) - time.time() - wait) <= 2
+        assert early - 2 <= int(response.headers["X-RateLimit-Reset"]) - wait <= late + 2
         assert response.headers["Cache-Control"] == "no-store"
         for name in (*TRIO, "Retry-After", "Cache-Control"):
             assert len(response.headers.getlist(name)) == 1
@@ -97,7 +99,7 @@ def test_the_tightest_of_several_limits_is_shown(limited: Limited) -> None:
 
 def test_of_two_limits_with_as_much_left_the_later_one_is_shown(limited: Limited) -> None:
     @limited.app.get("/")
-    @rate_limit(limit=1, window=10)
+    @rate_limit(limit=1, window=100)
     @rate_limit(limit=1, window=500)
     def home() -> str:
         return "ok"
@@ -202,18 +204,18 @@ def test_a_view_that_goes_on_after_a_refusal_answers_200_without_retry_after(
 
 def test_the_error_carries_its_data_and_not_the_key(limited: Limited) -> None:
     with limited.app.app_context():
-        limited.kit.ratelimit.check(limit=1, window=2.5, key="secret-user")
+        limited.kit.ratelimit.check(limit=1, window=62.5, key="secret-user")
         with pytest.raises(RateLimitExceeded) as refused:
-            limited.kit.ratelimit.check(limit=1, window=2.5, key="secret-user")
+            limited.kit.ratelimit.check(limit=1, window=62.5, key="secret-user")
     error = refused.value
     assert isinstance(error, RedisKitError)
     assert isinstance(error, TooManyRequests)
     assert error.code == 429
     assert isinstance(error.retry_after, float)
-    assert 0 < error.retry_after <= 2.5
-    assert (error.limit, error.window, error.result.remaining) == (1, 2.5, 0)
+    assert 0 < error.retry_after <= 62.5
+    assert (error.limit, error.window, error.result.remaining) == (1, 62.5, 0)
     assert "secret" not in f"{error} {error.description} {error!r}"
-    assert "in 2.5 seconds" in str(error)
+    assert "in 62.5 seconds" in str(error)
     copied = pickle.loads(pickle.dumps(error))  # noqa: S301  # as a pool does
     assert type(copied) is RateLimitExceeded
     assert vars(copied) == vars(error)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from flask import (
 )
 
 from flask_redis_kit import RateLimitExceeded, RedisKit, rate_limit
-from flask_redis_kit.ratelimit import concurrency_limit
+from flask_redis_kit.ratelimit import concurrency_limit, leased_body
 from flask_redis_kit.ratelimit.leased_body import LeasedBody
 from tests.harness.proxy import Proxy
 from tests.ratelimit.conftest import Limited
@@ -43,7 +44,7 @@ def test_no_more_than_its_number_are_inside_at_once(limited: Limited) -> None:
     @concurrency_limit(2)
     def home() -> str:
         inside.release()
-        leave.wait(20)
+        leave.wait(60)
         return "ok"
 
     statuses: list[int] = []
@@ -250,17 +251,20 @@ def test_a_file_holds_its_place_until_it_is_sent(
     assert held(redis_client) == 0
 
 
-def test_a_long_stream_renews_its_lease(limited: Limited, redis_client: redis.Redis) -> None:
-    go_on = threading.Event()
+def test_a_long_stream_renews_its_lease(
+    limited: Limited, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(leased_body, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def chunks() -> Iterator[str]:
         yield "a"
-        go_on.wait(20)
+        now[0] += 101  # past a third of the lease
         yield "b"
         yield "c"
 
     @limited.app.get("/")
-    @concurrency_limit(1, lease=3)
+    @concurrency_limit(1, lease=300)
     def home() -> Response:
         return Response(chunks())
 
@@ -272,7 +276,6 @@ def test_a_long_stream_renews_its_lease(limited: Limited, redis_client: redis.Re
         body = iter(response.response)
         next(body)
         first = lease_end()
-        threading.Timer(1.1, go_on.set).start()  # past a third of the lease, before its end
         next(body)
         next(body)
         wait_until(lambda: lease_end() > first)

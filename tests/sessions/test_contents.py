@@ -248,7 +248,7 @@ def test_two_threads_load_once_and_share_what_was_decoded() -> None:
     session = RedisSession(Contents(codec, "A" * 43, load))
 
     def add(value: int) -> None:
-        both.wait(5)
+        both.wait(60)
         session["a"].append(value)
 
     with ThreadPoolExecutor(2) as pool:

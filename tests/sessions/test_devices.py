@@ -192,7 +192,7 @@ def test_a_session_that_is_in_use_stays_in_the_index_and_the_index_on_the_server
     shop = make_shop(redis_url, SESSION_IDLE_TIMEOUT=60)
     sid = login(shop)
     key, handle = index_of(shop), digest_of(sid)
-    assert 60 <= redis_client.ttl(key) <= 62
+    assert 42 < redis_client.ttl(key) <= 62
     redis_client.hset(shop.key(sid), "\0s", "1000")
     redis_client.expire(shop.key(sid), 30)
     redis_client.zadd(key, {handle: 5})
@@ -201,7 +201,7 @@ def test_a_session_that_is_in_use_stays_in_the_index_and_the_index_on_the_server
     score = redis_client.zscore(key, handle)
     assert score is not None
     assert score > datetime.now().timestamp() + 50
-    assert 60 <= redis_client.ttl(key) <= 62
+    assert 42 < redis_client.ttl(key) <= 62
 
 
 def test_an_index_cleans_itself(shop: Shop, redis_client: redis.Redis) -> None:

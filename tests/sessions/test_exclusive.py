@@ -77,7 +77,7 @@ def test_who_waits_too_long_is_told_to_come_again(shop: Shop, redis_client: redi
     redis_client.set(lock_of(shop, sid), "another", px=100_000)
     response = shop.visitor(sid).get("/impatient")
     assert response.status_code == 503
-    assert int(response.headers["Retry-After"]) in range(95, 101)
+    assert int(response.headers["Retry-After"]) in range(70, 101)
     assert redis_client.getdel(lock_of(shop, sid)) == b"another"
     assert isinstance(SessionBusy("x"), Exception)
 
@@ -102,18 +102,18 @@ def test_who_takes_longer_than_his_time_overwrites_nothing(
     def slow() -> str:
         before = session["n"]
         held.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         session["n"] = before + 1
         return ""
 
     sid = shop.session_of(n=1)
     with ThreadPoolExecutor(1) as pool, session_interrupted.connected_to(note):
         late = pool.submit(lambda: shop.visitor(sid).get("/slow"))
-        assert held.wait(10)
+        assert held.wait(60)
         wait_until(lambda: not redis_client.exists(lock_of(shop, sid)), what="the lock to end")
         assert shop.visitor(sid).get("/count/view").text == "2"
         go_on.set()
-        assert set_cookies(late.result(10)) == []
+        assert set_cookies(late.result(60)) == []
     assert reasons == ["overtaken"]
     assert shop.read(sid) == {"n": 2}
 

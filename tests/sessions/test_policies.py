@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -43,10 +42,10 @@ def test_a_session_lives_for_the_idle_timeout_since_it_was_used(
 ) -> None:
     shop = make_shop(redis_url, SESSION_IDLE_TIMEOUT=idle)
     sid = shop.session_of(a=1)
-    assert 119 <= redis_client.ttl(shop.key(sid)) <= 120
+    assert 100 < redis_client.ttl(shop.key(sid)) <= 120
     redis_client.expire(shop.key(sid), 60)
     shop.visitor(sid).get("/get/a")
-    assert 119 <= redis_client.ttl(shop.key(sid)) <= 120
+    assert 100 < redis_client.ttl(shop.key(sid)) <= 120
 
 
 def test_a_session_ends_at_its_deadline_however_much_it_is_used(
@@ -55,17 +54,17 @@ def test_a_session_ends_at_its_deadline_however_much_it_is_used(
     shop = make_shop(redis_url, SESSION_ABSOLUTE_TIMEOUT=1000, SESSION_IDLE_TIMEOUT=600)
     visitor = shop.visitor(shop.session_of(a=1))
     key = shop.key(sid_of(visitor))
-    assert 599 <= redis_client.ttl(key) <= 600
+    assert 580 < redis_client.ttl(key) <= 600
     age(redis_client, key, 700)
     for path in ("/get/a", "/set/a/2", "/set/b/2"):
         visitor.get(path)
-        assert 290 <= redis_client.ttl(key) <= 300
+        assert 280 < redis_client.ttl(key) <= 300
     visitor.get("/regenerate")
-    assert 290 <= redis_client.ttl(shop.key(sid_of(visitor))) <= 300
+    assert 280 < redis_client.ttl(shop.key(sid_of(visitor))) <= 300
     visitor.get("/set/a/3")
-    assert 290 <= redis_client.ttl(shop.key(sid_of(visitor))) <= 300
+    assert 280 < redis_client.ttl(shop.key(sid_of(visitor))) <= 300
     visitor.get("/login/7")  # somebody is there: the time begins anew
-    assert 590 <= redis_client.ttl(shop.key(sid_of(visitor))) <= 600
+    assert 580 < redis_client.ttl(shop.key(sid_of(visitor))) <= 600
 
 
 def test_a_deadline_is_the_servers_time_not_ours(
@@ -75,8 +74,8 @@ def test_a_deadline_is_the_servers_time_not_ours(
     sid = shop.session_of(a=1)
     deadline = redis_client.hget(shop.key(sid), "\0a")
     assert deadline is not None
-    assert abs(int(deadline) - redis_client.time()[0] - 1000) <= 2
-    assert 998 <= redis_client.ttl(shop.key(sid)) <= 1000
+    assert -20 <= int(deadline) - redis_client.time()[0] - 1000 <= 1
+    assert 980 < redis_client.ttl(shop.key(sid)) <= 1000
 
 
 def test_an_absolute_timeout_takes_hold_of_sessions_that_are_there(
@@ -88,7 +87,7 @@ def test_an_absolute_timeout_takes_hold_of_sessions_that_are_there(
     age(redis_client, before.key(old), 2000)
     shop = make_shop(redis_url, SESSION_ABSOLUTE_TIMEOUT=1000)
     assert shop.visitor(young).get("/get/a").text == "1"
-    assert 390 <= redis_client.ttl(shop.key(young)) <= 400
+    assert 380 < redis_client.ttl(shop.key(young)) <= 400
     assert shop.visitor(old).get("/get/a").text == "None"
 
 
@@ -283,11 +282,10 @@ def test_an_outage_costs_a_request_its_timeout_once(make_shop: MakeShop, proxy: 
     shop = make_shop(proxy.url, REDIS_SOCKET_TIMEOUT=0.5)
     sid = shop.session_of(a=1)
     proxy.drop_replies()
-    started = time.monotonic()
-    assert shop.visitor(sid).get("/set/a/2").status_code == 503
-    first = time.monotonic() - started
+    with proxy.counting() as count:
+        assert shop.visitor(sid).get("/set/a/2").status_code == 503
     proxy.restore()
-    assert 0.4 < first < 0.95  # twice would be 1.0 or more
+    assert count.trips == 1  # nobody waits for a second one
 
 
 # wrong values

@@ -69,7 +69,7 @@ def test_what_it_stores_is_what_flask_session_stores(
     stored, ttl = redis_client.get(key), redis_client.ttl(key)
     browser.get(peer, "/untouched")
     assert redis_client.get(key) == stored
-    assert abs(redis_client.ttl(key) - ttl) <= 2
+    assert abs(redis_client.ttl(key) - ttl) <= 30
     browser.get(shop.app, "/set/a/1")
     assert everything(peer, browser)["a"] == "1"
     client.close()
