@@ -123,7 +123,7 @@ class Devices:
 
     def _thin(self, user: str, most: int, others: Mapping[str, bool]) -> None:
         living, coming = self._look(user, others)
-        by_use = sorted(living, key=lambda handle: living[handle].number(SEEN) or 0.0)
+        by_use = sorted(living, key=lambda handle: _last_use(living[handle]))
         by_use += coming
         victims = by_use[: max(0, len(by_use) + 1 - most)]
         if victims:
@@ -181,6 +181,11 @@ class Devices:
             found.seconds,
             handle == current,
         )
+
+
+def _last_use(found: Loaded) -> tuple[float, float]:
+    """When it was used last, in whole seconds; of several in one second the oldest comes first."""
+    return found.number(SEEN) or 0.0, found.renewed or 0.0
 
 
 def _tombstone() -> bytes:

@@ -230,6 +230,15 @@ def test_a_user_has_no_more_sessions_than_allowed_and_the_unused_go(
     assert len(devices(shop)) == 2
 
 
+def test_of_sessions_that_begin_in_the_same_second_the_oldest_goes(
+    make_shop: MakeShop, redis_url: str
+) -> None:
+    shop = make_shop(redis_url, SESSION_MAX_PER_USER=3)
+    for user in map(str, range(10)):
+        first, *others = [login(shop, user) for _ in range(4)]
+        assert [shop.read(sid) == {} for sid in (first, *others)] == [True, False, False, False]
+
+
 def test_logouts_make_room(make_shop: MakeShop, redis_url: str) -> None:
     shop = make_shop(redis_url, SESSION_MAX_PER_USER=2)
     kept = login(shop)
