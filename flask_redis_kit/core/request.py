@@ -223,6 +223,11 @@ class RequestBatch:
     def _send(
         self, wire: Wire, deferred: Sequence[Deferred[Any]], exchanges: Sequence[Exchange[Any]]
     ) -> list[Outcome[Any]]:
+        if not exchanges and len(self._pending) + len(deferred) == 1:
+            alone = (self._pending or deferred)[0]
+            if alone.wire is wire:
+                self._send_alone(alone)
+                return []
         pending: list[Pending[Any]] = []
         if self._pending:
             pending = [p for p in self._pending if p.wire is wire]
@@ -248,6 +253,19 @@ class RequestBatch:
             if write.done is not None:
                 self._tell(write)
         return outcomes[len(holders) :]
+
+    def _send_alone(self, holder: Pending[Any] | Deferred[Any]) -> None:
+        """Send what is alone in its trip, as most are: the session's load, its save."""
+        write = holder if isinstance(holder, Deferred) else None
+        if write is None:
+            self._pending = []
+        else:
+            self._deferred.remove(write)
+            if write.when is not None and not self._is_wanted(write.when):
+                return
+        holder.outcome = holder.wire.send_many((holder.exchange,), self)[0]
+        if write is not None and write.done is not None:
+            self._tell(write)
 
     def _is_wanted(self, when: Callable[[], bool]) -> bool:
         try:
@@ -283,11 +301,9 @@ def _name(kit_name: str, app: Flask) -> str:
 
 def open_batch(of: Request, kit_name: str, app: Flask) -> RequestBatch:
     """The batch of a request, made at the first call."""
-    try:
-        batch: RequestBatch = of.__dict__[_BATCHES][kit_name, app]
-    except KeyError:
-        return _opened(of, kit_name, app)
-    return batch
+    batches: dict[tuple[str, Flask], RequestBatch] | None = of.__dict__.get(_BATCHES)
+    batch = None if batches is None else batches.get((kit_name, app))
+    return _opened(of, kit_name, app) if batch is None else batch
 
 
 def _opened(of: Request, kit_name: str, app: Flask) -> RequestBatch:

@@ -149,9 +149,9 @@ class Census:
         return Progress(moved, known, unreadable)
 
     def _names(self, kind: str) -> Iterator[str]:
-        """What the keys of one kind end with: the hash."""
-        for key in self._scan(self._context.keys.key("*", "session", kind, "*")):
-            yield key.rpartition(":")[2]
+        """The hashes in the keys of one kind."""
+        for key in self._scan(self._context.keys.key("*", "session", kind)):
+            yield key.partition("}")[0].rpartition(":")[2]
 
     def _scan(self, pattern: str) -> Iterator[str]:
         client = self._context.wire.connector.client

@@ -185,6 +185,11 @@ class Contents:
         return self._life if self._life_is_wished else self.loaded_now.number(LIFE)
 
     @property
+    def asks(self) -> bool:
+        """Whether something else than its fields is to change: its id, its time, its cookie."""
+        return self.rotated or self.forced or self._life_is_wished
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing worth storing: ``permanent`` alone is not."""
         with self.lock:

@@ -1,10 +1,15 @@
-"""The cookie: what a response does with it, and settings that browsers would refuse."""
+"""The cookie: what a response does with it, its header, and settings that browsers would refuse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from werkzeug.http import dump_cookie
+
+_LATER = "\0"  # no setting can hold it
 
 
 class Cookie(Enum):
@@ -56,3 +61,26 @@ class CookieSettings(NamedTuple):
                 f"The session's cookie {self.name!r} is sent along with requests that other sites "
                 "cause: set SESSION_COOKIE_SAMESITE='Lax'."
             )
+
+
+def set_cookie_header(
+    name: str, sid: str, expires: str | None, attributes: tuple[tuple[str, Any], ...]
+) -> str:
+    """The field ``Set-Cookie`` of an id, which needs no quotes: as ``dump_cookie`` makes it.
+
+    ``expires``     as HTTP writes a date; None: with the browser.
+    ``attributes``  the arguments of ``dump_cookie``, always the same ones in an application.
+    """
+    before, after = _around(name, expires is not None, attributes)
+    if expires is None:
+        return f"{before}{sid}{after}"
+    middle, _, rest = after.partition(_LATER)
+    return f"{before}{sid}{middle}{expires}{rest}"
+
+
+@lru_cache(maxsize=64)
+def _around(name: str, permanent: bool, attributes: tuple[tuple[str, Any], ...]) -> tuple[str, str]:
+    """What stands before an id and after it, with ``_LATER`` first there for a date."""
+    text = dump_cookie(name, "", expires=_LATER if permanent else None, **dict(attributes))
+    before, equals, after = text.partition("=")
+    return before + equals, after

@@ -36,20 +36,20 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
     config_class = SessionsConfig
     keyspace: ClassVar[tuple[KeySpec, ...]] = (
         KeySpec(
-            pattern="frk:{<ns>:<hash>}:session:h:<hash>",
+            pattern="frk:{<ns>:<hash>}:session:h",
             type="hash",
             ttl="SESSION_IDLE_TIMEOUT since its last use; 60 s for the mark of an ended one, but "
             "PERMANENT_SESSION_LIFETIME if it was Flask-Session's",
             meaning="one session; <hash> is the SHA-256 of its id",
         ),
         KeySpec(
-            pattern="frk:{<ns>:<hash>}:session:l:<hash>",
+            pattern="frk:{<ns>:<hash>}:session:l",
             type="string",
             ttl="ttl of kit.sessions.exclusive",
             meaning="the lock of a session that one request has for itself",
         ),
         KeySpec(
-            pattern="frk:{<ns>:<hash>}:session:u:<hash>",
+            pattern="frk:{<ns>:<hash>}:session:u",
             type="zset",
             ttl="as long as the longest of the user's sessions may live",
             meaning="the sessions of a user; <hash> is the SHA-256 of his id",

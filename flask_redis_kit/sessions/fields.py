@@ -6,7 +6,7 @@ loaded: that sees ``session["cart"].append(…)``, and sees that an equal value 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from flask_redis_kit.core.codec import Codec
@@ -87,16 +87,25 @@ class Fields:
 
         Looks at the fields that were used alone, however many there are.
         """
-        before = self.before
+        before, assigned = self.before, self._assigned
         changed: dict[bytes, bytes] = {}
         for key, value in self._values.items():
-            if type(value) in _IMMUTABLE and key not in self._assigned:
-                continue
-            data = self._encoded(key, value)
-            if before.get(key) != data:
-                changed[key.encode()] = data
+            if key in assigned or type(value) not in _IMMUTABLE:
+                data = self._encoded(key, value)
+                if before.get(key) != data:
+                    changed[key.encode()] = data
+        if not self._gone:
+            return tuple.__new__(Changes, (changed, []))  # faster than by its arguments' names
         gone = [k for k in self._gone if k not in self._unreadable and k in before]
         return Changes(changed, [key.encode() for key in gone])
+
+    def hold_first(self, keys: Iterable[str], text: bytes) -> bool:
+        """Whether the first of these fields that is stored holds this text; nothing is decoded."""
+        for key in keys:
+            data = self.before.get(key)
+            if data is not None:
+                return bool(data == self._codec.encode(text.decode(errors="replace")))
+        return False
 
     def all_encoded(self, changes: Changes) -> dict[bytes, bytes]:
         """All fields, for a session that gets another id."""

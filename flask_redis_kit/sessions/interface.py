@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from flask import Flask, Request, Response, request
 from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.http import http_date
 from werkzeug.sansio.http import parse_cookie
 
 from flask_redis_kit.core.feature import state_in
@@ -15,7 +16,7 @@ from flask_redis_kit.core.headers import add_clean, has_field
 from flask_redis_kit.core.request import open_batch
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.contents import Contents
-from flask_redis_kit.sessions.cookie import Cookie
+from flask_redis_kit.sessions.cookie import Cookie, set_cookie_header
 from flask_redis_kit.sessions.feature import SessionsFeature
 from flask_redis_kit.sessions.ids import is_id
 from flask_redis_kit.sessions.record import Device
@@ -24,6 +25,8 @@ from flask_redis_kit.sessions.session import RedisSession
 from flask_redis_kit.sessions.signer import IdSigner
 from flask_redis_kit.sessions.source import Source
 from flask_redis_kit.sessions.store import SessionStore
+
+_SET_COOKIE = Response.set_cookie
 
 
 class KitWithSessions(Protocol):
@@ -69,11 +72,13 @@ class RedisSessionInterface(SessionInterface):
         if not config.enabled:
             return RedisSession(Contents(store.codec, config=config))
         batch = open_batch(request, self._kit.name, app)
-        cookie = sid = _cookie(request, self.get_cookie_name(app))
+        cookie, usable = _cookie(request, self.get_cookie_name(app))
+        sid = cookie
         if config.use_signer and cookie:
             sid = IdSigner(app.secret_key, config.fallbacks).unsigned(cookie)
+            usable = is_id(sid)
         source = None
-        if is_id(sid):
+        if usable:
             source = Source(store, batch, sid)
             contents = Contents(
                 store.codec, sid, source.load, source.unreadable, config, source.session
@@ -87,7 +92,8 @@ class RedisSessionInterface(SessionInterface):
             return config.idle_of(app.permanent_session_lifetime)
 
         def device() -> Device:
-            return Device(request.headers.get("User-Agent", ""), request.remote_addr or "")
+            agent: str = request.environ.get("HTTP_USER_AGENT", "")
+            return Device(agent, request.remote_addr or "")
 
         return RedisSession(contents, Saving(contents, store, batch, lifetime, device), source)
 
@@ -145,7 +151,13 @@ class RedisSessionInterface(SessionInterface):
             value = session.contents.sid
             if config.use_signer:
                 value = IdSigner(app.secret_key, config.fallbacks).signed(value)
-            response.set_cookie(name, value, expires=expires, **self._attributes(app))
+            attributes = self._attributes(app)
+            if config.use_signer or type(response).set_cookie is not _SET_COOKIE:
+                response.set_cookie(name, value, expires=expires, **attributes)
+            else:
+                date = None if expires is None else http_date(expires)
+                header = set_cookie_header(name, value, date, tuple(attributes.items()))
+                add_clean(response.headers, [("Set-Cookie", header)])
             return True
         if decision is Cookie.DELETE and name in request.cookies:
             response.delete_cookie(name, **self._attributes(app))
@@ -184,16 +196,16 @@ class RedisSessionInterface(SessionInterface):
         return attributes
 
 
-def _cookie(request: Request, name: str) -> str:
-    """What ``request.cookies`` has, without its search through all headers."""
+def _cookie(request: Request, name: str) -> tuple[str, bool]:
+    """What ``request.cookies`` has, without its search through all headers; whether it is an id."""
     header = request.environ.get("HTTP_COOKIE", "")
     if name in header:
         if header.startswith(name + "="):
             first: str = header[len(name) + 1 :].partition(";")[0]
             if is_id(first):  # nothing to unquote, nor to skip
-                return first
+                return first, True
         pairs: Any = parse_cookie(header, cls=list)  # type: ignore[arg-type]  # no dictionary of it
         for known, value in pairs:
             if known == name:
-                return str(value)
-    return ""
+                return str(value), is_id(str(value))
+    return "", False

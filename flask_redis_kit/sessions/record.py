@@ -33,8 +33,6 @@ TOMBSTONE: Final = b"\0x"
 
 OWN: Final = (INCARNATION, DEADLINE, CREATED, DEVICE, LIFE, SEEN, USER, TOMBSTONE)
 
-_KEPT: Final[tuple[bytes, ...]] = (*OWN, MOVED)
-
 ROTATED: Final = b"r"
 DESTROYED: Final = b"d"
 REVOKED: Final = b"k"
@@ -87,7 +85,11 @@ class StoredFields(Mapping[str, bytes]):
 
     def encoded(self) -> dict[bytes, bytes]:
         """All of them by their encoded names."""
-        return {name: self._stored[name] for name in map(str.encode, self)}
+        return {
+            name: data
+            for name, data in self._stored.items()
+            if name[:1] != b"\0" and (name.isascii() or _is_text(name))
+        }
 
     def after(self, changed: Mapping[bytes, bytes], removed: Iterable[bytes]) -> StoredFields:
         """What they are with these changes."""
@@ -104,7 +106,7 @@ class Loaded(NamedTuple):
     ``incarnation``  None: no session.
     ``seconds``      how long it still lives, 0 if that is not known.
     ``rotated``      there is none because it got another id a moment ago.
-    ``own``          the kit's own fields.
+    ``own``          the kit's own fields, perhaps among others.
     """
 
     fields: Mapping[str, bytes]
@@ -158,8 +160,18 @@ def loaded(replies: list[Reply]) -> Loaded:
         if tombstone is None:
             return NOTHING
         return NOTHING._replace(rotated=_just_rotated(tombstone), own={TOMBSTONE: tombstone})
-    own = {name: stored[name] for name in _KEPT if name in stored}
-    return Loaded(StoredFields(stored), incarnation, max(0, replies[1]) / 1000, False, own)
+    left = replies[1]
+    seconds = left / 1000 if left > 0 else 0.0
+    # what Loaded(…) does, without its call of a function for the arguments' names
+    return tuple.__new__(Loaded, (StoredFields(stored), incarnation, seconds, False, stored))
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False  # no name of ours
+    return True
 
 
 def _just_rotated(tombstone: bytes) -> bool:

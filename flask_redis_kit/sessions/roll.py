@@ -1,15 +1,15 @@
 """Which sessions a user has: an index for each user.
 
-``frk:{<ns>:<hash>}:session:u:<hash>``, where hash is the SHA-256 of the user: a sorted set of
-hashed ids, each with the time when it is over for certain. It is another key than the sessions', on
-Cluster in another slot, so nothing that needs both is one step; see ``devices.py`` for the order
-that makes up for it.
+``frk:{<ns>:<hash>}:session:u``, where hash is the SHA-256 of the user: a sorted set of hashed ids,
+each with the time when it is over for certain. It is another key than the sessions', on Cluster in
+another slot, so nothing that needs both is one step; see ``devices.py`` for the order that makes up
+for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from flask_redis_kit.core.exchange import Exchange, Reply
 from flask_redis_kit.core.keys import KeyBuilder
@@ -34,7 +34,7 @@ class UserIndex:
 
         Returns the other entries, as ``read`` does, if there are more than ``most`` by now.
         """
-        key = self._key(user)
+        key = self.key(user)
         call = ENROL.call([key], [session, int(seconds) + 1, most or 0, int(least), GRACE])
         return Exchange(FEATURE, key, (call,), _members, idempotent=True, deferrable=True)
 
@@ -61,17 +61,12 @@ class UserIndex:
         command = ("ZREM", key, *sessions)
         return Exchange(FEATURE, key, (command,), _first, idempotent=True, deferrable=True)
 
-    def retire(self, user: str, session: str) -> Exchange[int]:
-        """Leave an entry to the next ``enrol``; a server that is full refuses, unlike a removal."""
-        key = self._key(user)
-        command = ("ZADD", key, "XX", 0, session)
-        return Exchange(FEATURE, key, (command,), _first, idempotent=True, deferrable=True)
-
-    def _key(self, user: str) -> str:
+    def key(self, user: str) -> str:
+        """Where a user's index lies."""
         return self._key_of(user_digest(user))
 
     def _key_of(self, name: str) -> str:
-        return self._keys.key(name, "session", "u", name)
+        return self._keys.key(name, "session", "u")
 
 
 def _first(replies: list[Reply]) -> int:
@@ -79,7 +74,11 @@ def _first(replies: list[Reply]) -> int:
 
 
 def _members(replies: list[Reply]) -> dict[str, bool]:
-    flat = replies[0]
+    return entries(replies[0])
+
+
+def entries(flat: Sequence[Any]) -> dict[str, bool]:
+    """Pairs of hashed id, and 1 for an entry that is not new, as scripts return them."""
     if not flat:
         return {}
     return {flat[n].decode(): bool(flat[n + 1]) for n in range(0, len(flat), 2)}

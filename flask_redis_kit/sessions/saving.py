@@ -13,8 +13,8 @@ from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.cookie import Cookie
 from flask_redis_kit.sessions.ids import new_incarnation
-from flask_redis_kit.sessions.record import DESTROYED, Device
-from flask_redis_kit.sessions.span import Span, needs_nothing
+from flask_redis_kit.sessions.record import DESTROYED, Device, Loaded
+from flask_redis_kit.sessions.span import Span, lasts_as_it_is, needs_nothing, owner_stays
 from flask_redis_kit.sessions.steps import Steps, Verdict
 from flask_redis_kit.sessions.store import Lock, SessionStore
 
@@ -148,15 +148,17 @@ class Saving:
         if contents.ended:
             return self._begin_anew()
         changes, found = contents.changes(), contents.loaded_now
-        changed = bool(changes)
-        if not (changed or contents.written or contents.forced) and needs_nothing(
-            config, found, contents.life or self._lifetime()
-        ):
-            return _keep
+        if found.incarnation is not None and not contents.asks and lasts_as_it_is(config, found):
+            idle = self._lifetime()
+            if not (changes or contents.written):
+                if needs_nothing(config, found, idle):
+                    return _keep
+            elif self._is_plain(changes, found, idle):
+                return self._steps.write(idle, changes)
         span = self._span()
         if found.incarnation is None:
             return self._begin(span, changes)
-        identity = changed and changes.concern(config.identity_keys)
+        identity = changes.concern(self.store.identity)
         if changes.removed and contents.empty:
             if identity or contents.rotated:
                 return self._end()
@@ -165,10 +167,21 @@ class Saving:
         if contents.rotated or identity or (span.renewal_due and not self._late):
             self._refuse_late_cookie()
             return self._steps.rotate(span, changes, anew=identity and span.user is not None)
-        wanted = changed or contents.forced or (config.sliding and span.due)
+        wanted = bool(changes) or contents.forced or (config.sliding and span.due)
         if wanted or (contents.written and span.changed(entry=False)):
             return self._save(span, changes, b"", release=release)
         return _keep
+
+    def _is_plain(self, changes: Changes, found: Loaded, idle: float) -> bool:
+        """Whether fields were set, and that is all: the common case, decided fast."""
+        changed, removed = changes
+        if removed or not changed or self._held is not None:
+            return False
+        contents, store = self._contents, self.store
+        if changes.concern(store.identity):
+            return False
+        keys = store.config.identity_keys
+        return owner_stays(found, contents.fields, keys, lambda: contents.user, idle)
 
     def _span(self) -> Span:
         contents = self._contents

@@ -23,11 +23,15 @@ class Source:
         self._store = store
         self._batch = batch
         self._sid = sid
-        self._pendings = [batch.prefetch(store.wire, look) for look in self.looks()]
+        look = batch.prefetch(store.wire, store.load(self.session))
+        self._pendings: list[Pending[Any]] = [look]
+        if store.predecessor is not None:
+            before = store.predecessor.load(sid)
+            self._pendings.append(batch.prefetch(store.wire, before))
 
     def load(self) -> Loaded:
         """What is stored, with the first trip of the request."""
-        return self.read([self._outcome(pending) for pending in self._pendings])
+        return self.read(list(map(self._outcome, self._pendings)))
 
     def withdraw(self) -> None:
         """Don't load it along with what is sent next."""

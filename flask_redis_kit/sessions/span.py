@@ -8,6 +8,7 @@ from collections.abc import Callable
 from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.config import SessionsConfig
+from flask_redis_kit.sessions.fields import Fields
 from flask_redis_kit.sessions.record import (
     CREATED,
     DEADLINE,
@@ -26,7 +27,10 @@ _SKEW = 60.0
 
 def slide_interval(idle: float) -> float:
     """How often a session that is only read is prolonged, in seconds: 60 times in its life."""
-    return min(max(idle / 60, 1.0), 3600.0)
+    interval = idle / 60
+    if interval > 3600.0:
+        return 3600.0
+    return interval if interval > 1.0 else 1.0
 
 
 def deadline_of(config: SessionsConfig, found: Loaded) -> float | None:
@@ -50,16 +54,45 @@ def deadline_passed(config: SessionsConfig, found: Loaded) -> bool:
     return deadline is not None and deadline + _SKEW < time.time()
 
 
+def lasts_as_it_is(config: SessionsConfig, found: Loaded) -> bool:
+    """Whether nothing but its use says how long a session lives: the common case, decided fast."""
+    if config.renew_after is not None or config.absolute_timeout is not None:
+        return False
+    own = found.own
+    return not (DEADLINE in own or LIFE in own)
+
+
 def needs_nothing(config: SessionsConfig, found: Loaded, idle: float) -> bool:
-    """Whether a session that was only read can stay as it is: the common case, decided fast.
+    """Whether a session that was only read, and ``lasts_as_it_is``, can stay so.
 
     ``idle``  how long it lives without being used, in seconds.
     """
-    if config.renew_after is not None or config.absolute_timeout is not None:
-        return False
-    if DEADLINE in found.own:
-        return False
     return not config.sliding or abs(idle - found.seconds) < slide_interval(idle)
+
+
+def owner_stays(
+    found: Loaded,
+    fields: Fields,
+    identity_keys: tuple[str, ...],
+    user: Callable[[], object],
+    idle: float,
+) -> bool:
+    """Whether what is stored of a session's user can stay: he is the same, seen a moment ago.
+
+    For a request that changed none of the ``identity_keys``.
+    ``user``  tells whose it is by now, None: nobody's.
+    """
+    own = found.own
+    text = own.get(USER)
+    if text is None:
+        return not (SEEN in own or DEVICE in own) and user() is None
+    seen = found.number(SEEN)
+    if seen is None or abs(time.time() - seen) >= slide_interval(idle):
+        return False
+    if fields.hold_first(identity_keys, text):
+        return True
+    whose = user()
+    return whose is not None and text == user_text(whose)
 
 
 class Span:

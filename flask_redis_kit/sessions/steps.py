@@ -8,19 +8,20 @@ Cluster it goes in a trip of its own; on one server the order of the pipeline is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import RequestBatch
-from flask_redis_kit.sessions.changes import Changes
+from flask_redis_kit.sessions.changes import NO_CHANGES, Changes
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.cookie import Cookie
 from flask_redis_kit.sessions.devices import Devices
 from flask_redis_kit.sessions.errors import SessionInterrupted
 from flask_redis_kit.sessions.ids import digest_of, new_id, new_incarnation
-from flask_redis_kit.sessions.record import DESTROYED, NO_FIELDS, ROTATED, Loaded
+from flask_redis_kit.sessions.record import DESTROYED, MOVED, NO_FIELDS, ROTATED, Loaded
+from flask_redis_kit.sessions.rotation import Entry, Rotated, Rotation
 from flask_redis_kit.sessions.span import Span
 from flask_redis_kit.sessions.store import Created, Lock, Saved, SessionStore
 
@@ -55,31 +56,56 @@ class Steps:
         return verdict
 
     def rotate(self, span: Span, changes: Changes, *, anew: bool) -> Verdict:
-        """Store it under a new id, then end the old one. One trip; on Cluster two or three.
+        """Store it under a new id, and end the old one. One trip; on Cluster two or three.
 
         ``anew``  somebody logs in: that counts even if the old session has ended meanwhile.
         """
         contents, store = self._contents, self._store
-        origin, old, found = contents.origin, contents.session, contents.loaded_now
         sid = contents.sid if contents.rotated else new_id(store.config.id_length)
-        incarnation = new_incarnation()
+        if store.wire.clustered:
+            return self._rotate_apart(span, changes, sid, anew=anew)
+        old, session, incarnation = contents.session, digest_of(sid), new_incarnation()
+        own = span.fresh(goes_on=not anew)
+        fields = contents.fields.all_encoded(changes) | own
+        user, before = span.user, contents.loaded_now.user
+        moved = MOVED in contents.loaded_now.own
+        entry = None if user is None else Entry(user, span.entry_seconds, span.least)
+        rotation = Rotation(
+            old, session, not anew, moved, incarnation, span.idle, fields, entry, before
+        )
+        result = self._defer(rotation.exchange(store))
+        self._forget(contents.origin)
+
+        def verdict() -> Cookie:
+            try:
+                rotated: Rotated = result().result()
+            except FAILURES as error:
+                self._undo(sid)
+                return self._unsaved(old, error)
+            if not rotated.stored:
+                return self.interrupted(old, "ended")
+            stored = Loaded(NO_FIELDS, incarnation, span.idle, False, own)
+            contents.became(sid, stored, changes, session)
+            self._thin(span, rotated.others)
+            store.rotated(session, old, user)
+            return Cookie.SET
+
+        return verdict
+
+    def _rotate_apart(self, span: Span, changes: Changes, sid: str, *, anew: bool) -> Verdict:
+        """On Cluster, where the two lie in different slots, one after the other."""
+        contents, store = self._contents, self._store
+        origin, old, incarnation = contents.origin, contents.session, new_incarnation()
         stored = self._store_new(span, changes, sid, incarnation, goes_on=not anew)
         # the incarnation lets the script know this rotation when its call is sent again
         destroy = store.destroy(old, ROTATED + incarnation, replaced=True)
-        if store.wire.clustered:
-            destroyed: Result[bool] = lambda: self._call(destroy)  # noqa: E731  # short
-        else:
-            destroyed = self._defer(destroy)
-            self._forget(origin)
-            if found.user is not None:
-                self._defer(store.index.retire(found.user, old))
 
         def verdict() -> Cookie:
             cookie = stored()
             if cookie is not Cookie.SET:
                 return cookie
             try:
-                had = store.settled(old, destroyed(), False)
+                had = store.settled(old, self._call(destroy), False)
             except FAILURES as error:
                 self._undo(sid)
                 return self._unsaved(old, error)
@@ -87,8 +113,7 @@ class Steps:
                 # it was logged out or revoked meanwhile: its data must not live on
                 self._undo(sid)
                 return self.interrupted(old, "ended")
-            if store.wire.clustered:
-                self._forget(origin)
+            self._forget(origin)
             store.rotated(contents.session, old, span.user)
             return Cookie.SET
 
@@ -96,16 +121,28 @@ class Steps:
 
     def save(self, span: Span, changes: Changes, *, tombstone: bytes, lock: Lock | None) -> Verdict:
         """Write what changed, and prolong it. ``tombstone``: it ends if nothing is left."""
-        contents, store = self._contents, self._store
-        sid, found = contents.origin or "", contents.loaded_now
-        session, incarnation = contents.session, found.incarnation or b""
         entry = span.entry_due
         own = span.changed(entry=entry)
         if entry:
-            self._enter(span, session)
+            self._enter(span, self._contents.session)
+        return self.write(span.seconds, changes, own, tombstone=tombstone, lock=lock)
+
+    def write(
+        self,
+        seconds: float,
+        changes: Changes,
+        own: Changes = NO_CHANGES,
+        *,
+        tombstone: bytes = b"",
+        lock: Lock | None = None,
+    ) -> Verdict:
+        """Write what changed, and ``own`` of the kit's fields, whoever it belongs to."""
+        contents, store = self._contents, self._store
+        sid, found = contents.origin or "", contents.loaded_now
+        session, incarnation = contents.session, found.incarnation or b""
         both = changes.and_also(own)
         result = self._defer(
-            store.save(session, incarnation, span.seconds, both, tombstone=tombstone, lock=lock)
+            store.save(session, incarnation, seconds, both, tombstone=tombstone, lock=lock)
         )
 
         def verdict() -> Cookie:
@@ -127,7 +164,7 @@ class Steps:
             store.count("saved" if changes else "prolonged")
             send = contents.forced or changes.permanence or contents.permanent
             kept = found.own if not own else own.applied_to(found.own)
-            contents.became(sid, Loaded(NO_FIELDS, incarnation, span.seconds, False, kept), changes)
+            contents.became(sid, Loaded(NO_FIELDS, incarnation, seconds, False, kept), changes)
             return Cookie.SET if send else Cookie.KEEP
 
         return verdict
@@ -201,9 +238,7 @@ class Steps:
             contents.became(
                 sid, Loaded(NO_FIELDS, incarnation, span.idle, False, own), changes, session
             )
-            if others and span.user is not None:
-                devices = Devices(store, self._call_many, span.least)
-                devices.thin(span.user, store.config.max_per_user, others)
+            self._thin(span, others)
             return Cookie.SET
 
         return verdict
@@ -230,6 +265,12 @@ class Steps:
             outcome = self._call(enrol)
             return lambda: outcome
         return self._defer(enrol)
+
+    def _thin(self, span: Span, others: Mapping[str, bool]) -> None:
+        """End what the user has beyond ``SESSION_MAX_PER_USER``."""
+        if others and span.user is not None:
+            devices = Devices(self._store, self._call_many, span.least)
+            devices.thin(span.user, self._store.config.max_per_user, others)
 
     def _undo(self, sid: str) -> None:
         session = digest_of(sid)

@@ -1,7 +1,7 @@
 """How sessions lie in the server: one hash each, every change one script on one key.
 
-``frk:{<ns>:<hash>}:session:h:<hash>``, where hash is the SHA-256 of the id. A field of the session
-is a field of the hash; those that begin with NUL are ours, see ``record.py``.
+``frk:{<ns>:<hash>}:session:h``, where hash is the SHA-256 of the id. A field of the session is a
+field of the hash; those that begin with NUL are ours, see ``record.py``.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from flask_redis_kit.core.keys import KeyBuilder
 from flask_redis_kit.core.script import Arg, Script
 from flask_redis_kit.core.wire import Wire
 from flask_redis_kit.sessions import record
-from flask_redis_kit.sessions.changes import PERMANENT, Changes
+from flask_redis_kit.sessions.changes import NO_CHANGES, PERMANENT, Changes
 from flask_redis_kit.sessions.config import SessionsConfig
-from flask_redis_kit.sessions.record import GRACE, INCARNATION, Loaded
+from flask_redis_kit.sessions.record import DEADLINE, GRACE, INCARNATION, Loaded
 from flask_redis_kit.sessions.roll import UserIndex
 from flask_redis_kit.sessions.witness import Witness
 
 FEATURE: Final = "sessions"
 
 SAVE: Final = Script("flask_redis_kit.sessions", "lua/save.lua")
+WRITE: Final = Script("flask_redis_kit.sessions", "lua/write.lua")
 CREATE: Final = Script("flask_redis_kit.sessions", "lua/create.lua")
 DESTROY: Final = Script("flask_redis_kit.sessions", "lua/destroy.lua")
 LOCK: Final = Script("flask_redis_kit.sessions", "lua/lock.lua")
@@ -52,6 +53,8 @@ class Saved(IntEnum):
     """Nothing worth storing was left in it."""
 
 
+_AT_ONCE: Final = 3000
+"""Fields that one command of a script can set: Lua's stack bounds its arguments."""
 _SAVED: Final = {int(each): each for each in Saved}
 
 
@@ -96,6 +99,8 @@ class SessionStore(Witness):
         self.wire = wire
         self.codec = codec
         self.config = SessionsConfig() if config is None else config
+        self.identity = tuple(key.encode() for key in self.config.identity_keys)
+        """The fields that say who the user is."""
         self.index = UserIndex(keys)
         self.predecessor: Predecessor | None = None
         self.stock: Any = None
@@ -115,13 +120,13 @@ class SessionStore(Witness):
 
     def load(self, session: str) -> Exchange[Loaded]:
         """Read the session with this hashed id. Read-only, so it may ride with anything."""
-        key = self._key(session)
+        key = self.key(session)
         commands = (("HGETALL", key), ("PTTL", key))
         return Exchange(FEATURE, key, commands, record.loaded, read_only=True)
 
     def glance(self, session: str) -> Exchange[Loaded]:
         """Read what the kit itself keeps of a session."""
-        key = self._key(session)
+        key = self.key(session)
         commands = (("HMGET", key, *record.OWN), ("PTTL", key))
         return Exchange(FEATURE, key, commands, record.glanced, read_only=True)
 
@@ -133,7 +138,7 @@ class SessionStore(Witness):
         It ends at the latest when its field ``DEADLINE`` says, or else after the application's
         ``SESSION_ABSOLUTE_TIMEOUT``.
         """
-        key = self._key(session)
+        key = self.key(session)
         most = self.config.absolute_timeout
         limit = 0 if most is None else whole(most)
         args: list[Arg] = [whole(seconds), limit, INCARNATION, incarnation]
@@ -159,11 +164,18 @@ class SessionStore(Witness):
         ``lock``       nothing is written once it is another's.
         ``moved``      nothing is written once its field ``MOVED`` is another one.
         """
-        key = self._key(session)
+        key = self.key(session)
         changed, removed = changes
+        special = removed or tombstone or moved or lock is not None or DEADLINE in changed
+        if not special and len(changed) <= _AT_ONCE:
+            args: list[Arg] = [incarnation, whole(seconds)]
+            for pair in changed.items():
+                args += pair
+            call = WRITE.call((key,), args)
+            return Exchange(FEATURE, key, (call,), _saved, idempotent=True, deferrable=True)
         token, release = ("", 0) if lock is None else (lock.token, int(lock.release))
         keys = [key] if lock is None else [key, self._lock_key(session)]
-        args: list[Arg] = [incarnation, whole(seconds), token, release, tombstone]
+        args = [incarnation, whole(seconds), token, release, tombstone]
         args += (self.grace, self.moved_grace, PERMANENT, moved, len(changed))
         for pair in changed.items():
             args += pair
@@ -173,7 +185,7 @@ class SessionStore(Witness):
 
     def touch(self, session: str, seconds: float) -> Exchange[Saved]:
         """Prolong the life of whatever lives there. A bare EXPIRE could prolong a tombstone."""
-        return self.save(session, b"", seconds, Changes({}, []))
+        return self.save(session, b"", seconds, NO_CHANGES)
 
     def destroy(
         self,
@@ -191,7 +203,7 @@ class SessionStore(Witness):
                          one.
         ``incarnation``  only if it is this one; else its tombstone stays as it is.
         """
-        key = self._key(session)
+        key = self.key(session)
         owner = b"" if user is None else record.user_text(user)
         head = (self.grace, tombstone, owner, int(replaced))
         call = DESTROY.call([key], [*head, self.moved_grace, incarnation])
@@ -212,11 +224,12 @@ class SessionStore(Witness):
         call = UNLOCK.call([key], [token])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)
 
-    def _key(self, session: str) -> str:
-        return self._keys.key(session, "session", "h", session)
+    def key(self, session: str) -> str:
+        """Where the session with this hashed id lies."""
+        return self._keys.key(session, "session", "h")
 
     def _lock_key(self, session: str) -> str:
-        return self._keys.key(session, "session", "l", session)
+        return self._keys.key(session, "session", "l")
 
 
 def whole(seconds: float) -> int:

@@ -57,7 +57,10 @@ def counted(make_shop: MakeShop, proxy: Proxy) -> Shop:
     client = shop.app.test_client()
     client.get("/set/warm/1")
     client.get("/set/warm/2")
+    client.get("/set/another/1")
+    client.get("/pop/another")
     client.get("/login/warm")
+    client.get("/anew/warm")
     client.get("/clear")
     proxy.reset()
     return shop
@@ -68,7 +71,7 @@ def stored(redis_client: redis.Redis) -> Callable[[], list[bytes]]:
     """The keys of the sessions that live on the server; tombstones are none."""
 
     def keys() -> list[bytes]:
-        found = redis_client.scan_iter("frk:*:session:h:*")
+        found = redis_client.scan_iter("frk:*:session:h")
         return [key for key in found if redis_client.hexists(key, b"\0c")]
 
     return keys

@@ -42,7 +42,7 @@ class Shop(NamedTuple):
 
     def key(self, sid: str) -> str:
         """Where the session lies."""
-        return f"frk:{{{self.app.name}:{digest_of(sid)}}}:session:h:{digest_of(sid)}"
+        return f"frk:{{{self.app.name}:{digest_of(sid)}}}:session:h"
 
 
 def sid_of(client: FlaskClient) -> str:

@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 def lock_of(shop: Shop, sid: str) -> str:
     """The key of a session's lock."""
-    return shop.key(sid).replace(":session:h:", ":session:l:")
+    return shop.key(sid).replace(":session:h", ":session:l")
 
 
 HOW = ["view", "block", "async-view", "async-block"]

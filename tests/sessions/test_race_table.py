@@ -105,7 +105,7 @@ def test_what_is_written_to_a_session_that_ended_is_dropped_in_silence(
         assert answer.dropped == ["ended"]
         assert shop.read(sid) == {}
         assert (shop.read(new) if new else {}) == before
-        kept = [k for k in redis_client.scan_iter("*:h:*") if redis_client.hexists(k, b"\0c")]
+        kept = [k for k in redis_client.scan_iter("*:session:h") if redis_client.hexists(k, b"\0c")]
         assert kept == ([shop.key(new).encode()] if before else [])
         redis_client.delete(*kept or ["none"])
 

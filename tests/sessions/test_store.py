@@ -15,12 +15,14 @@ from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.ids import digest_of, is_id, new_id, new_incarnation
 from flask_redis_kit.sessions.record import GRACE, NOTHING
 from flask_redis_kit.sessions.roll import ENROL, ROLL
+from flask_redis_kit.sessions.rotation import ROTATE
 from flask_redis_kit.sessions.store import (
     CREATE,
     DESTROY,
     LOCK,
     SAVE,
     UNLOCK,
+    WRITE,
     Lock,
     Saved,
     SessionStore,
@@ -28,7 +30,7 @@ from flask_redis_kit.sessions.store import (
 from tests.core.connecting import wire_to
 
 SESSION = digest_of("A" * 43)
-KEY = f"frk:{{shop:{SESSION}}}:session:h:{SESSION}"
+KEY = f"frk:{{shop:{SESSION}}}:session:h"
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_a_field_that_is_no_text_is_passed_over(
     assert store.wire.send(store.load(SESSION)).fields == {"a": b"1"}
 
 
-SCRIPTS = [SAVE, CREATE, DESTROY, LOCK, UNLOCK, ENROL, ROLL]
+SCRIPTS = [SAVE, WRITE, ROTATE, CREATE, DESTROY, LOCK, UNLOCK, ENROL, ROLL]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.filename)
