@@ -162,6 +162,12 @@ class SentinelGroup:
         assert self.ask(self.daemons[0], "SENTINEL", "FAILOVER", SERVICE, *words)
         return master
 
+    @property
+    def failovers_tried(self) -> int:
+        """How often a Sentinel began one, whatever came of it."""
+        logs = [(daemon.directory / "log").read_bytes() for daemon in self.daemons]
+        return sum(log.count(b"+try-failover") for log in logs)
+
     def wait_until_switched(self, old: Server, timeout: float = 30) -> None:
         """Until all Sentinels that answer name another master."""
 

@@ -25,6 +25,7 @@ from tests.core.connecting import get, put, wire_to
 from tests.harness.sentinels import SERVICE, SentinelGroup
 from tests.harness.servers import Server
 from tests.topologies.load import Load, appending, appending_idempotently
+from tests.topologies.rivals import undisputed
 from tests.waiting import wait_until
 
 LAG = 30
@@ -68,15 +69,18 @@ def test_a_master_that_dies_or_hangs_is_replaced_and_writes_go_on(
     harm: Callable[[SentinelGroup], Server],
     request: pytest.FixtureRequest,
 ) -> None:
-    with wire_to(sentinels.url) as wire, Load(appending(wire)) as load:
-        load.wait_for(50)
-        old = harm(sentinels)
-        follow(load, sentinels, old)
-        assert wire.connector.breaker.state == "closed"
-        old.revive()  # it still takes itself for the master
-        load.wait_for(50)
-        sentinels.wait_until_stable()
-    lost, twice = fate_of(load, sentinels, request.node.callspec.id)
+    def trial() -> tuple[Load, int, int]:
+        with wire_to(sentinels.url) as wire, Load(appending(wire)) as load:
+            load.wait_for(50)
+            old = harm(sentinels)
+            follow(load, sentinels, old)
+            assert wire.connector.breaker.state == "closed"
+            old.revive()  # it still takes itself for the master
+            load.wait_for(50)
+            sentinels.wait_until_stable()
+        return load, *fate_of(load, sentinels, request.node.callspec.id)
+
+    load, lost, twice = undisputed(sentinels, trial)
     assert lost <= LAG
     assert twice == 0
     # the circuit breaker answers for the dead master: nobody waits for it again and again
@@ -86,18 +90,22 @@ def test_a_master_that_dies_or_hangs_is_replaced_and_writes_go_on(
 def test_a_failover_on_command_loses_no_more_than_the_replication_lag(
     sentinels: SentinelGroup,
 ) -> None:
-    with (
-        wire_to(sentinels.url) as wire,
-        Load(appending(wire)) as load,
-        stock_load(sentinels) as stock,
-    ):
-        load.wait_for(50)
-        old = sentinels.failover()
-        follow(load, sentinels, old)
-        sentinels.wait_until_stable()  # the old master was writable until now
-        load.wait_for(10)
-    lost, twice = fate_of(load, sentinels, "SENTINEL FAILOVER")
-    stock_lost, _ = fate_of(stock, sentinels, "the same with redis-py's own client")
+    def trial() -> tuple[Load, int, int, int]:
+        with (
+            wire_to(sentinels.url) as wire,
+            Load(appending(wire)) as load,
+            stock_load(sentinels) as stock,
+        ):
+            load.wait_for(50)
+            old = sentinels.failover()
+            follow(load, sentinels, old)
+            sentinels.wait_until_stable()  # the old master was writable until now
+            load.wait_for(10)
+        lost, twice = fate_of(load, sentinels, "SENTINEL FAILOVER")
+        stock_lost, _ = fate_of(stock, sentinels, "the same with redis-py's own client")
+        return load, lost, twice, stock_lost
+
+    load, lost, twice, stock_lost = undisputed(sentinels, trial)
     assert lost <= LAG
     assert twice == 0
     assert sum(load.errors.values()) <= 2 * len(load.writers)
@@ -109,16 +117,21 @@ def test_a_coordinated_failover_is_not_noticed(sentinels: SentinelGroup) -> None
         pytest.skip("coordinated failovers are Valkey's")
     for daemon in sentinels.daemons:
         sentinels.ask(daemon, "SENTINEL", "SET", SERVICE, "failover-timeout", 10_000)
-    with (
-        wire_to(sentinels.url_with(socket_timeout=10)) as wire,
-        Load(appending_idempotently(wire)) as load,
-        Load(appending(wire), threads=4, name="once") as once,
-    ):
-        load.wait_for(50)
-        old = sentinels.failover(coordinated=True)
-        follow(load, sentinels, old)
-        sentinels.wait_until_stable()
-        once.wait_for(10)
+
+    def trial() -> tuple[Load, Load]:
+        with (
+            wire_to(sentinels.url_with(socket_timeout=10)) as wire,
+            Load(appending_idempotently(wire)) as load,
+            Load(appending(wire), threads=4, name="once") as once,
+        ):
+            load.wait_for(50)
+            old = sentinels.failover(coordinated=True)
+            follow(load, sentinels, old)
+            sentinels.wait_until_stable()
+            once.wait_for(10)
+        return load, once
+
+    load, once = undisputed(sentinels, trial)
     for daemon in sentinels.daemons:
         sentinels.ask(daemon, "SENTINEL", "SET", SERVICE, "failover-timeout", 1500)
     assert fate_of(load, sentinels, "COORDINATED, may run twice") == (0, 0)
