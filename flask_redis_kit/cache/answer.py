@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from flask import Request, Response
 
-from flask_redis_kit.cache.conclusion import say
+from flask_redis_kit.cache.conclusion import Said, remember, said_of
 from flask_redis_kit.cache.flight import Hit
 from flask_redis_kit.cache.options import SAFE_METHODS
 from flask_redis_kit.core.headers import add_clean
@@ -55,34 +55,36 @@ class Answer:
 
     def kept(self, response: Response, *, stale: bool, made_etag: bool) -> Response:
         """The view's response, which is stored. ``made_etag``: its ``ETag`` is not the view's."""
-        self._say(response, made_etag=made_etag)
+        self._say(response, said_of(response, made_etag=made_etag))
         return self._said(response, f"fwd={'stale' if stale else 'miss'}; stored")
 
     def _stored(self, response: Response, hit: Hit, what: str) -> Response:
+        said: Said = hit.value.said
         if self._silent:
-            self._say(response, made_etag=hit.value.made_etag)
+            self._say(response, said)
             return response
+        request = self._request
         fields = [("Age", str(hit.age_ms // 1000))]  # none of these was stored
-        control = None
-        if not hit.value.says_freshness and self._request.method in SAFE_METHODS:
-            open_to_all = self._public and "HTTP_COOKIE" not in self._request.environ
+        if not hit.value.says_freshness and request.method in SAFE_METHODS:
+            open_to_all = self._public and "HTTP_COOKIE" not in request.environ
             private = "" if open_to_all else "private, "
             grace = hit.grace_ms // 1000
             renewed = f", stale-while-revalidate={grace}" if grace else ""
             seconds = (hit.age_ms + hit.fresh_ms) // 1000
             value = f"{private}max-age={seconds}{renewed}"
             fields.append(("Cache-Control", value))
-            control = value if open_to_all else None
+            if open_to_all:
+                said = said._replace(control=value)
         fields.append(self._status(what))
         add_clean(response.headers, fields)
-        self._say(response, made_etag=hit.value.made_etag, control=control)
+        remember(request, said)
         return response
 
-    def _say(self, response: Response, *, made_etag: bool, control: str | None = None) -> None:
+    def _say(self, response: Response, said: Said) -> None:
         """Leave the rest for the end of the request."""
         if not self._silent:
-            say(self._request, response, made_etag, control)
-        elif made_etag:
+            remember(self._request, said)
+        elif said.etag is not None:
             del response.headers["ETag"]  # the other page gets one of its own
 
     def _said(self, response: Response, what: str) -> Response:

@@ -14,8 +14,11 @@ from werkzeug.http import generate_etag
 from flask_redis_kit.core.views import current_request
 
 _SAID = "_redis_kit_cache_answer"
-_CONDITIONS = frozenset(
-    {"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_MATCH", "HTTP_IF_UNMODIFIED_SINCE"}
+_CONDITIONS = (
+    "HTTP_IF_NONE_MATCH",
+    "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_MATCH",
+    "HTTP_IF_UNMODIFIED_SINCE",
 )
 
 
@@ -28,13 +31,17 @@ class Said(NamedTuple):
 
     etag: str | None
     body: object
-    control: str | None
+    control: str | None = None
 
 
-def say(request: Request, response: Response, made_etag: bool, control: str | None) -> None:
+def remember(request: Request, said: Said) -> None:
     """Remember what the cache says of its answer, until the end of the request."""
-    etag = response.headers.get("ETag") if made_etag else None
-    vars(request)[_SAID] = Said(etag, _only_part(response), control)
+    vars(request)[_SAID] = said
+
+
+def said_of(response: Response, *, made_etag: bool) -> Said:
+    """What the cache says of an answer that it has not stored yet."""
+    return Said(response.headers.get("ETag") if made_etag else None, _only_part(response))
 
 
 def watch(app: Flask) -> None:
@@ -54,15 +61,16 @@ def _conclude(app: Flask, response: Response, **_: Any) -> None:  # noqa: ARG001
     if is_open and "Set-Cookie" in headers:
         # whoever comes for the first time had none, and gets one
         headers["Cache-Control"] = f"private, {said.control}"
-    if said.etag is not None and headers.get("ETag") == said.etag:
-        _correct_etag(response, said.body)
-    if 200 <= response.status_code < 300 and not _CONDITIONS.isdisjoint(request.environ):
+    is_same = said.body is not None and _only_part(response) is said.body
+    if not is_same and said.etag is not None and headers.get("ETag") == said.etag:
+        _correct_etag(response)
+    environ = request.environ
+    conditional = any([name in environ for name in _CONDITIONS])  # noqa: C419  # of few, faster
+    if conditional and 200 <= response.status_code < 300:
         response.make_conditional(request)
 
 
-def _correct_etag(response: Response, body: object) -> None:
-    if body is not None and _only_part(response) is body:
-        return
+def _correct_etag(response: Response) -> None:
     if response.direct_passthrough or response.is_streamed:
         del response.headers["ETag"]
     else:

@@ -103,20 +103,21 @@ class Pages:
         self, request: Request, given: Arguments, results: Sequence[object]
     ) -> Spelled | None:
         """All that this request's page is made of, unread; None if that is something else, too."""
-        arguments, rule, environ = given.kwargs, request.url_rule, request.environ
-        if rule is None or given.args or arguments != request.view_args:
+        arguments, environ = given.kwargs, request.environ
+        if given.args or arguments != request.view_args or has_body(environ):
             return None
-        if self._ignored and not self._is_whole(given):
-            return None
-        if request.method not in SAFE_METHODS or has_body(environ):
+        if request.method not in SAFE_METHODS or (self._ignored and not self._is_whole(given)):
             return None
         path, query = request.path, request.query_string
-        headers = self.variants.spelled(environ) if self.variants.names else ()
         size = len(path) + len(query)
-        if size + sum([len(each or "") for each in headers]) > _LONGEST_KNOWN:
+        told: Spelled = (request.scheme, request.host, request.root_path, path, query)
+        told += (request.endpoint,)
+        if self.variants.names:
+            headers = self.variants.spelled(environ)
+            size += sum([len(each or "") for each in headers])
+            told += tuple(headers)
+        if size > _LONGEST_KNOWN:
             return None
-        place = (request.scheme, request.host, request.root_path, path, query)
-        told = (*place, rule.endpoint, rule.rule, *headers)
         if not (arguments or results):
             return told
         values = (*arguments.values(), *results)

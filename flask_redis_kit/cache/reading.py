@@ -81,6 +81,13 @@ class Reading(Exchange[Look]):
 
     def outcome(self, replies: list[Reply]) -> Outcome[Look]:
         found = replies[-3]
+        if (
+            len(replies) == 3  # a plain READ, and nothing failed: as most often
+            and type(found) is bytes
+            and type(replies[1]) is int
+            and type(replies[2]) is list
+        ):
+            return Outcome(Look(found, replies[1], replies[2], self.asked))
         if isinstance(found, ResponseError) and str(found).startswith("WRONGTYPE"):
             replies = [*replies]
             replies[-3] = b""

@@ -28,7 +28,7 @@ def page_of_url(engine: CacheEngine, url: str) -> Call:
             raise ConfigError(f"The route {request.endpoint!r} of {url!r} has no @cache_result.")
         wrapper = cached[-1]  # the wrappers around it have copied its attributes
         pages: Pages = getattr(wrapper, PAGES)
-        page = pages.page(request, Visit(engine, pages, wrapper, batch, request, view).given)
+        page = Visit(engine, pages, wrapper, batch, request, view).expected()
         if not isinstance(page, Call):
             raise ConfigError(f"Nothing is cached for {url!r}: {page.reason}.")
         return page

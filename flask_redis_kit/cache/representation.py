@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Response
 from werkzeug.datastructures import Headers
 
+from flask_redis_kit.cache.conclusion import Said
 from flask_redis_kit.cache.lately import Shared
 from flask_redis_kit.cache.storability import is_permitted
 from flask_redis_kit.core.errors import CodecError
@@ -56,7 +57,7 @@ def taken(response: Response) -> Stored:
 class Representation(Shared):
     """A response as it is stored, checked: ``response`` makes a new one for each request."""
 
-    __slots__ = ("_body", "_headers", "_status", "is_permitted", "made_etag", "says_freshness")
+    __slots__ = ("_body", "_headers", "_status", "is_permitted", "said", "says_freshness")
 
     def __init__(self, stored: Any) -> None:
         try:
@@ -66,7 +67,7 @@ class Representation(Shared):
             self._body = bytes(memoryview(body))
             self.says_freshness = bool(flags & OWN_FRESHNESS)
             self.is_permitted = bool(flags & PERMITTED)
-            self.made_etag = bool(flags & MADE_ETAG)
+            self.said = Said(_etag(self._headers) if flags & MADE_ETAG else None, self._body)
         except (TypeError, ValueError) as error:
             raise CodecError(f"It is no response: {error}") from error
 
@@ -76,6 +77,10 @@ class Representation(Shared):
         headers._list = [*self._headers]
         # the body in a list, or its length would be set again
         return app.response_class([self._body], status=self._status, headers=headers)
+
+
+def _etag(headers: tuple[tuple[str, str], ...]) -> str | None:
+    return next((value for name, value in headers if name.lower() == "etag"), None)
 
 
 def _checked_status(status: Any) -> str:

@@ -52,6 +52,7 @@ class Visit:
         "given",
         "page",
         "pages",
+        "receives",
         "request",
         "wrapper",
     )
@@ -72,8 +73,12 @@ class Visit:
         self.request = request
         self.page: Call | None = None
         self.facts: Facts | None = None
-        instance = (None,) if self._is_method(view) else ()
-        self.given = Arguments(instance, (), request.view_args or {})
+        self.receives: tuple[None, ...] = (None,) if self._is_method(view) else ()
+
+    def expected(self) -> Call | Refusal:
+        """The page that is asked for, unless hooks and decorators change the arguments."""
+        self.given = Arguments(self.receives, (), self.request.view_args or {})
+        return self.pages.page(self.request, self.given)
 
     def plan(self) -> None:
         """Let the READ go along with whatever this request sends first."""
@@ -82,7 +87,7 @@ class Visit:
             return
         if self.request.method not in pages.options.methods or self._barred() is not None:
             return
-        page = pages.page(self.request, self.given)
+        page = self.expected()
         if isinstance(page, Call):
             self.page, self.facts = page, facts_of(self.request, self.given.kwargs)
             planned[self.wrapper] = self
@@ -143,7 +148,7 @@ class Visit:
         """What to look up, and the READ that was sent ahead for it."""
         page = self.page
         pending = None if page is None else self.batch.planned(self.wrapper)
-        at = len(self.given.instance)
+        at = len(self.receives)
         self.given = Arguments(args[:at], args[at:], kwargs)
         barred = self._barred()
         if barred is not None:

@@ -73,6 +73,18 @@ class Counters:
 
     def add(self, feature: str, subject: str, outcome: str, amount: int = 1) -> None:
         """Count. Beyond 2,000 names the rest is counted together."""
+        try:
+            with self._lock:
+                self._counts[feature, subject, outcome] += amount
+        except KeyError:
+            subject = self._add_first(feature, subject, outcome, amount)
+        if signals.counted.receivers:
+            signals.counted.send(
+                self, feature=feature, subject=subject, outcome=outcome, amount=amount
+            )
+
+    def _add_first(self, feature: str, subject: str, outcome: str, amount: int) -> str:
+        """Count what was not counted since the last report; what it was counted under."""
         if (feature, subject) not in self._names:
             subject = self._admitted(feature, subject)
         name = (feature, subject, outcome)
@@ -80,14 +92,8 @@ class Counters:
             counts = self._counts
             if not counts:
                 self._next = self._next or self._now() + INTERVAL
-            try:
-                counts[name] += amount
-            except KeyError:
-                counts[name] = amount
-        if signals.counted.receivers:
-            signals.counted.send(
-                self, feature=feature, subject=subject, outcome=outcome, amount=amount
-            )
+            counts[name] = counts.get(name, 0) + amount
+        return subject
 
     def add_each(self, feature: str, subjects: Sequence[str], outcome: str) -> None:
         """Count one more of this outcome for each of these names."""

@@ -119,6 +119,8 @@ class RequestBatch:
                 written = {exchange.feature for exchange in exchanges if not exchange.read_only}
                 if written:
                     self._forget_plans(written)
+            if not (self._deferred or self._pending):
+                return wire.send_many(exchanges, self) if exchanges else []
             if not self._deferred:
                 return self._send(wire, (), exchanges)
             features = {exchange.feature for exchange in exchanges}

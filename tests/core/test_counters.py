@@ -205,12 +205,19 @@ def test_a_child_reports_only_its_own(clocked: Clocked) -> None:
 def test_names_are_bounded_and_harmless(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     counters, _ = clocked
     monkeypatch.setattr(module, "_MOST_NAMES", 2)
-    for name in ("a\x1fb", "x" * 500, "third", "fourth"):
-        counters.add("cache", name, "hit")
+    told: list[str] = []
+
+    def listener(_: object, *, subject: str, **__: object) -> None:
+        told.append(subject)
+
+    with signals.counted.connected_to(listener, sender=counters):
+        for name in ("a\x1fb", "x" * 500, "third", "fourth") * 2:
+            counters.add("cache", name, "hit")
+    assert told == ["a b", "x" * 100, "(other)", "(other)"] * 2
     assert counters.read("cache") == {
-        ("a b", "hit"): 1,
-        ("x" * 100, "hit"): 1,
-        ("(other)", "hit"): 2,
+        ("a b", "hit"): 2,
+        ("x" * 100, "hit"): 2,
+        ("(other)", "hit"): 4,
     }
 
 
