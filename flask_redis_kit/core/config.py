@@ -336,10 +336,14 @@ def refuse_unknown(app: Flask, prefix: str, section: str, known: set[str]) -> No
 
 
 def warn_near_misses(app: Flask, prefix: str, known: Iterable[str], sections: set[str]) -> None:
-    """A plain ``REDIS_…`` key may be somebody else's: warn only if it looks like one of ours."""
+    """A plain ``REDIS_…`` key may be somebody else's: warn only if it looks like one of ours.
+
+    So may one that begins as those of a feature which are named as elsewhere: ``SESSION_…``.
+    """
     names = set(known)
+    starts = (f"{prefix}_", *{f"{name.partition('_')[0]}_" for name in names})
     for key in app.config:
-        if not isinstance(key, str) or not key.startswith(f"{prefix}_") or key in names:
+        if not isinstance(key, str) or not key.startswith(starts) or key in names:
             continue
         if any(key.startswith(f"{prefix}_{section}_") for section in sections):
             continue

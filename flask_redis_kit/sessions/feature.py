@@ -67,9 +67,8 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             raise error
         config = context.config
         store = SessionStore(context.wire, context.keys, context.codec, config, context.counters)
-        if config.moves:
-            for warning in _elsewhere(context):
-                log.warning("%s", warning)
+        for warning in _elsewhere(context):
+            log.warning("%s", warning)
         if config.moves and config.key_prefix:  # without one a cookie could name any key
             legacy = LegacyStore(config.key_prefix, config.serialization_format)
             lifetime = context.app.permanent_session_lifetime
@@ -204,6 +203,11 @@ def _no_prefix(cure: str) -> ConfigError:
 def _elsewhere(context: Context[SessionsConfig]) -> Iterator[str]:
     """Flask-Session's sessions that would not be found, as they lie on another server."""
     config = context.config
+    if config.type not in (None, "redis") and config.enabled and _is_ours(context):
+        yield (
+            f"SESSION_TYPE={config.type!r}: Flask-Session's sessions are taken over from Redis "
+            "only (SESSION_TYPE='redis'), so everybody logs in once more."
+        )
     theirs = place_of(config.redis) if config.moves else None
     ours = context.wire.connector.address
     local = ("localhost:", "127.0.0.1:")

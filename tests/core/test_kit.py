@@ -242,6 +242,24 @@ def test_a_near_miss_among_plain_keys_is_warned_of_and_foreign_keys_are_not() ->
     )
 
 
+def test_a_near_miss_of_a_setting_that_is_named_as_elsewhere_is_warned_of_too() -> None:
+    for key, meant in (
+        ("SESSION_IDLE_TIMOUT", "SESSION_IDLE_TIMEOUT"),
+        ("SESSION_MAX_PER_USERS", "SESSION_MAX_PER_USER"),
+        ("SECRET_KEY_FALLBACK", "SECRET_KEY_FALLBACKS"),
+    ):
+        mistaken: dict[str, Any] = {key: 5}
+        with pytest.warns(UserWarning, match=f"{key} is no setting.*Did you mean {meant}\\?"):
+            RedisKit(make_app(**mistaken))
+        RedisKit(make_app(**mistaken), features=("cache",))
+    theirs = (
+        *("SESSION_FILE_DIR", "SESSION_FILE_MODE", "SESSION_FILE_THRESHOLD", "SESSION_CACHELIB"),
+        *("SESSION_MEMCACHED", "SESSION_MONGODB", "SESSION_SQLALCHEMY", "SESSION_DYNAMODB_TABLE"),
+        *("SESSION_CLEANUP_N_REQUESTS", "SESSION_LIFETIME", "SECRET_TOKEN"),
+    )
+    RedisKit(make_app(SECRET_KEY="k", **dict.fromkeys(theirs, "x")))
+
+
 def test_settings_as_text_from_an_environment_are_converted() -> None:
     app = make_app(REDIS_HOST="h", REDIS_PORT="7000", REDIS_SOCKET_TIMEOUT="1.5", REDIS_SSL="yes")
     kit = RedisKit(app)

@@ -554,6 +554,15 @@ def test_a_signer_without_a_key_is_found_at_the_first_request(new: New, backend:
     assert shop.visitor().get("/set/a/1").status_code == 200
 
 
+def test_sessions_that_lie_in_another_kind_of_store_are_warned_of(
+    new: New, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind, expected in (("filesystem", 1), ("redis", 0), (None, 0)):
+        caplog.clear()
+        new(SESSION_TYPE=kind).visitor().get("/untouched")
+        assert caplog.text.count("everybody logs in once more") == expected
+
+
 def test_sessions_on_another_server_are_warned_of(
     new: New, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
