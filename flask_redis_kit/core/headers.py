@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from werkzeug.datastructures import Headers
 
@@ -14,6 +14,17 @@ def add_clean(headers: Headers, fields: Iterable[tuple[str, str]]) -> None:
     cached page costs.
     """
     headers._list.extend(fields)
+
+
+def replace_clean(
+    headers: Headers, names: Container[str], fields: Iterable[tuple[str, str]]
+) -> None:
+    """Put such fields in the place of any that there are of these names, given in small letters."""
+    for kept in headers._list:
+        if kept[0].lower() in names:
+            headers._list[:] = [each for each in headers._list if each[0].lower() not in names]
+            break
+    add_clean(headers, fields)
 
 
 def has_field(headers: Headers, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from flask_redis_kit.ratelimit.headers import SOON, distinct_policies, is_shown
 from flask_redis_kit.ratelimit.limits import RateLimitResult
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.sansio.response import Response as SansIOResponse
 
     from flask_redis_kit.ratelimit.rule import Rule
@@ -36,6 +36,15 @@ class _Problem(HTTPException):
     problem = ""
     retry_seconds = 1
     policies: tuple[str, ...] = ()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer, as Flask asks for it, without the cost of a response that it makes one of."""
+        if self.response is not None or type(self).get_response is not HTTPException.get_response:
+            return super().__call__(environ, start_response)
+        body = self.get_body(environ).encode()
+        headers = [*self.get_headers(environ), ("Content-Length", str(len(body)))]
+        start_response(f"{self.code} {self.name.upper()}", headers)
+        return [body]
 
     def get_headers(
         self,
@@ -58,17 +67,13 @@ class _Problem(HTTPException):
         """A short text that names the limit and when to come again, never the key."""
         if _prefers_html(environ):
             return super().get_body(environ, scope)
-        body: dict[str, object] = {
-            "type": _PROBLEMS + self.problem,
-            "title": self.name,
-            "status": self.code,
-            "detail": self.description,
-        }
-        if environ is not None:
-            body["instance"] = _path(environ)
-        body["violated-policies"] = list(self.policies)
-        body["retry_after"] = self.retry_seconds
-        return json.dumps(body) + "\n"
+        instance = "" if environ is None else f'"instance": {json.dumps(_path(environ))}, '
+        policies = ", ".join(map(json.dumps, self.policies))
+        return (  # of text alone json.dumps is fast
+            f'{{"type": "{_PROBLEMS}{self.problem}", "title": {json.dumps(self.name)}, '
+            f'"status": {self.code}, "detail": {json.dumps(self.description)}, {instance}'
+            f'"violated-policies": [{policies}], "retry_after": {self.retry_seconds}}}\n'
+        )
 
 
 class RateLimitExceeded(RedisKitError, _Problem, TooManyRequests):
@@ -138,7 +143,9 @@ def refusal_of(
         unknown = tuple(r.policy for r in decision.results if not r.counted and not r.shadow)
         return RateLimitUnavailable(getattr(decision.failure, "retry_after", 1.0), unknown)
     refused = decision.refused
-    result = min(refused, key=lambda result: result.tightness)
+    result = refused[0]
+    if len(refused) > 1:
+        result = min(refused, key=lambda result: result.tightness)
     keys = [
         claim.key
         for claim, each in zip(decision.claims, decision.results, strict=True)
@@ -146,9 +153,9 @@ def refusal_of(
     ]
     shown = {key: each for key, each in standings.items() if is_shown(each)}
     names = dict(zip(shown, distinct_policies(list(shown.values())), strict=True))
-    policies = tuple(names[key] for key in keys if key in names)
-    own = (rules[key].response for key in keys if key in rules and rules[key].response)
-    make = next(own, None) if has_request_context() else None
+    policies = tuple([names[key] for key in keys if key in names])
+    own = [rules[key].response for key in keys if key in rules and rules[key].response]
+    make = own[0] if own and has_request_context() else None
     if make is not None:
         return _Answered(result, _made(make, decision), decision=decision, policies=policies)
     return RateLimitExceeded(result, decision=decision, policies=policies)
@@ -186,7 +193,14 @@ def _description(result: RateLimitResult, seconds: int) -> str:
 
 
 def _prefers_html(environ: WSGIEnvironment | None) -> bool:
-    accept = parse_accept_header((environ or {}).get("HTTP_ACCEPT", ""), MIMEAccept)
+    accepted = (environ or {}).get("HTTP_ACCEPT", "")
+    return bool(accepted) and (_is_html if len(accepted) < 500 else _is_html.__wrapped__)(accepted)
+
+
+@lru_cache(maxsize=256)
+def _is_html(accepted: str) -> bool:
+    """Whether a header ``Accept`` prefers HTML to JSON."""
+    accept = parse_accept_header(accepted, MIMEAccept)
     html = max(accept.quality("text/html"), accept.quality("application/xhtml+xml"))
     return bool(
         html > max(accept.quality("application/json"), accept.quality("application/problem+json"))

@@ -21,6 +21,7 @@ class Decision:
     """
 
     _held: list[Held] | None = None
+    _refused: tuple[RateLimitResult, ...] | None = None
 
     def __init__(
         self,
@@ -77,9 +78,12 @@ class Decision:
     @property
     def refused(self) -> tuple[RateLimitResult, ...]:
         """The limits that refused; none if the request was admitted."""
-        if self.allowed:
-            return ()
-        return tuple([r for r in self.results if not r.allowed and not r.shadow])
+        refused = self._refused
+        if refused is None:
+            unfit = () if self.allowed else self.results
+            refused = tuple([each for each in unfit if not each.allowed and not each.shadow])
+            self._refused = refused
+        return refused
 
     @property
     def unavailable(self) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from flask import Flask, Response, request
 
 from flask_redis_kit.core.failure import FAILURES
-from flask_redis_kit.core.headers import add_clean
+from flask_redis_kit.core.headers import replace_clean
 from flask_redis_kit.ratelimit.answer import (
     RateLimitExceeded,
     RateLimitUnavailable,
@@ -22,6 +22,8 @@ from flask_redis_kit.ratelimit.leased_body import LeasedBody
 from flask_redis_kit.ratelimit.ledger import Entry, Ledger
 
 logger = logging.getLogger("flask_redis_kit.ratelimit")
+
+_NAMES_OF_REFUSALS = NAMES | {"retry-after", "cache-control"}
 
 
 def depart(gate: Gate, app: Flask, response: Response) -> Response:
@@ -103,10 +105,10 @@ def _renew(gate: Gate, decisions: list[Decision]) -> None:
 
 
 def _fields(ledger: Ledger, dialects: tuple[str, ...]) -> list[Field]:
-    entry = ledger.entries[0]
-    verdict = entry.decision.verdict
-    if verdict is not None and len(ledger.entries) == 1:
-        return entry.petition.headers(verdict, dialects)
+    if len(ledger.entries) == 1:
+        decision, petition = ledger.entries[0]
+        if decision.verdict is not None or decision.known:
+            return petition.headers(decision, dialects)
     return limit_headers(list(ledger.standings().values()), dialects)
 
 
@@ -114,11 +116,10 @@ def _set_headers(gate: Gate, response: Response, ledger: Ledger) -> None:
     """How the limits of this request stand, and of no other: a stored response may have brought
     its own."""
     fields = _fields(ledger, gate.context.config.headers)
-    headers = response.headers
-    for name in [name for name, _ in headers if name[:1] in "XxRr" and name.lower() in NAMES]:
-        headers.remove(name)
-    add_clean(headers, fields)
+    others = NAMES
     refusal = ledger.refusal
     if refusal is not None and refusal.refused and response.status_code == 429:
-        headers["Retry-After"] = str(whole_seconds(retry_after(refusal.refused)))
-        headers["Cache-Control"] = "no-store"
+        others = _NAMES_OF_REFUSALS
+        seconds = whole_seconds(retry_after(refusal.refused))
+        fields += (("Retry-After", str(seconds)), ("Cache-Control", "no-store"))
+    replace_clean(response.headers, others, fields)

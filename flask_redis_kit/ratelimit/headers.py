@@ -51,12 +51,7 @@ def limit_headers(results: Sequence[RateLimitResult], dialects: Sequence[str]) -
     shown = [result for result in results if is_shown(result)]
     told = [(each.policy, each.limit, each.window, each.kind, each.cost) for each in shown]
     form = form_of(tuple(told), tuple(dialects))
-    return form.filled(
-        [
-            form.row(n, each.remaining, each.reset_after, each.retry_after, allowed=each.allowed)
-            for n, each in enumerate(shown)
-        ]
-    )
+    return form.filled([form.row_of(n, each) for n, each in enumerate(shown)])
 
 
 class Form:
@@ -83,6 +78,11 @@ class Form:
         if allowed:
             return (True, self._told[n][3] == "concurrency", left, -reset, n)
         return (False, False, 0, -retry, n)
+
+    def row_of(self, n: int, result: RateLimitResult) -> Row:
+        """How the limit at place ``n`` stands."""
+        left, allowed = result.remaining, result.allowed
+        return self.row(n, left, result.reset_after, result.retry_after, allowed=allowed)
 
     def filled(self, rows: Sequence[Row]) -> list[Field]:
         """The headers, from a row for each limit in their order."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from flask_redis_kit.core.exchange import Exchange
 from flask_redis_kit.core.script import RepeatedCall
+from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.headers import Field, Form, form_of
 from flask_redis_kit.ratelimit.limits import Claim, checked_cost
 from flask_redis_kit.ratelimit.rule import Rule
@@ -92,20 +93,24 @@ class Petition:
         named = rule is None or rule.name is not None
         return subject_of(claim.scope, claim.limit.policy, named=named)
 
-    def headers(self, verdict: Verdict, dialects: tuple[str, ...]) -> list[Field]:
-        """The headers that tell how the limits stand by the server's answer."""
+    def headers(self, decision: Decision, dialects: tuple[str, ...]) -> list[Field]:
+        """The headers that tell how the limits stand: by the server, or by a refusal known here."""
         form = self._form or self._made_form(dialects)
-        numbers = verdict.numbers
         rows = []
-        for n, at in enumerate(self._shown):
-            left, reset, _, retry = numbers[at : at + 4]
-            wait = math.inf if retry < 0 else retry / 1_000_000
-            rows.append(form.row(n, left, reset / 1_000_000, wait, allowed=retry == 0))
+        if decision.verdict is not None:
+            numbers = decision.verdict.numbers
+            for n, at in enumerate(self._shown):
+                left, reset, _, retry = numbers[5 * at + 2 : 5 * at + 6]
+                wait = math.inf if retry < 0 else retry / 1_000_000
+                rows.append(form.row(n, left, reset / 1_000_000, wait, allowed=retry == 0))
+        else:
+            for n, at in enumerate(self._shown):
+                rows.append(form.row_of(n, decision.results[at]))
         return form.filled(rows)
 
     def _made_form(self, dialects: tuple[str, ...]) -> Form:
         told = [(n, claim) for n, claim in enumerate(self.claims) if not claim.limit.shadow]
-        self._shown = tuple(2 + 5 * n for n, _ in told)
+        self._shown = tuple(n for n, _ in told)
         limits = [(claim.limit, claim.cost) for _, claim in told]
         form = form_of(
             tuple((each.policy, each.limit, each.window, each.kind, c) for each, c in limits),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import time
@@ -12,6 +13,7 @@ import pytest
 from flask import Response, jsonify
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
+from werkzeug.test import create_environ, run_wsgi_app
 
 from flask_redis_kit import RateLimitExceeded, RedisKitError, rate_limit
 from tests.ratelimit.conftest import Limited
@@ -233,3 +235,58 @@ def test_a_limit_that_is_asked_twice_is_shown_as_it_stands_at_the_end(limited: L
     assert response.text == "3"
     assert response.headers["X-RateLimit-Remaining"] == "3"
     assert response.headers["RateLimit"].count("r=") == 1
+
+
+@pytest.mark.parametrize("accept", [None, "text/html", "text/html;q=0.9, " + "x/y, " * 200])
+def test_a_refusal_answers_as_the_response_that_it_makes(once: Limited, accept: str | None) -> None:
+    headers = {"Accept": accept} if accept else {}
+    with once.app.app_context():
+        once.kit.ratelimit.check(limit=1, key="k", name='a "tür"')
+        with pytest.raises(RateLimitExceeded) as refused:
+            once.kit.ratelimit.check(limit=1, key="k", name='a "tür"')
+    for method in ("GET", "HEAD"):
+        environ = create_environ("/t%C3%BCr", method=method, headers=headers)
+        asked, status, fields = run_wsgi_app(refused.value, environ)
+        response = refused.value.get_response(environ)
+        _, status_as_made, made = run_wsgi_app(response, environ)
+        assert (status, list(fields)) == (status_as_made, list(made))
+        body = b"".join(asked)
+        assert body == response.data
+        assert int(fields["Content-Length"]) == len(body)
+        if accept is None:
+            told = json.loads(body)
+            assert told["violated-policies"] == ['a "tür"']
+            assert told["instance"] == "/t%C3%BCr"
+            assert told["detail"].startswith("At most 1 request in 60 seconds")
+
+
+def test_a_refusal_has_each_header_once(once: Limited) -> None:
+    once.client.get("/")
+    for method in ("GET", "HEAD"):
+        response = once.client.open("/", method=method)
+        names = [name.lower() for name, _ in response.headers]
+        assert len(set(names)) == len(names)
+        assert {"retry-after", "cache-control", "content-length", "ratelimit"} <= set(names)
+        assert (response.data == b"") == (method == "HEAD")
+
+
+def test_an_error_handler_s_own_headers_give_way(once: Limited) -> None:
+    own = {"Retry-After": "7", "cache-control": "public", "X-RateLimit-Limit": "7", "X-Own": "7"}
+    once.app.register_error_handler(429, lambda _: ("handled", 429, own))
+    once.client.get("/")
+    headers = once.client.get("/").headers
+    assert headers.getlist("Retry-After") == ["60"]
+    assert headers.getlist("Cache-Control") == ["no-store"]
+    assert headers.getlist("X-RateLimit-Limit") == ["1"]
+    assert headers["X-Own"] == "7"
+
+
+def test_a_refusal_of_one_s_own_makes_its_own_response(once: Limited) -> None:
+    class Slower(RateLimitExceeded):
+        def get_response(self, *_: Any, **__: Any) -> Any:
+            return Response("slower", 429)
+
+    with once.app.app_context():
+        result = once.kit.ratelimit.check(limit=5, key="k")
+    body, status, _ = run_wsgi_app(Slower(result), create_environ("/"))
+    assert (b"".join(body), status) == (b"slower", "429 TOO MANY REQUESTS")

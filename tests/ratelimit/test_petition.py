@@ -56,15 +56,16 @@ def test_headers_of_the_server_s_answer_are_those_of_the_results(
     petition, verdict = Petition(claims), Verdict(numbers)
     decision = Decision(True, petition.claims, verdict=verdict)
     expected = limit_headers(decision.results, dialects)
-    assert petition.headers(verdict, dialects) == expected
-    assert petition.headers(verdict, dialects) == expected
+    assert petition.headers(decision, dialects) == expected
+    assert petition.headers(decision.later(0), dialects) == expected
     assert verdict.all_fit == all(result.allowed for result in decision.results)
 
 
 def test_the_reset_of_the_trio_is_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flask_redis_kit.ratelimit.headers.time.time", lambda: 1000.0)
     petition = Petition([Claim(Limit(5, 60_000_000), "0", "home", 1, "{0}:a")])
-    fields = petition.headers(Verdict([1, 10**15, 4, 12_000_001, 60_000_000, 0, 0]), ("x",))
+    verdict = Verdict([1, 10**15, 4, 12_000_001, 60_000_000, 0, 0])
+    fields = petition.headers(Decision(True, petition.claims, verdict=verdict), ("x",))
     assert dict(fields)["X-RateLimit-Reset"] == "1013"
 
 
@@ -120,8 +121,6 @@ def test_who_comes_again_after_the_scripts_were_flushed_is_counted_once(
 
 def test_an_endless_wait_is_told_as_the_window() -> None:
     petition = Petition([Claim(Limit(5, 60_000_000, "n"), "0", "home", 1, "{0}:a")])
-    fields = petition.headers(Verdict([0, 10**15, 0, 0, 0, -1, 0]), ("draft-10",))
-    assert dict(fields)["RateLimit"] == '"n";r=0;t=60'
-    assert math.isinf(
-        Decision(False, petition.claims, verdict=Verdict([0, 1, 0, 0, 0, -1, 0])).retry_after
-    )
+    decision = Decision(False, petition.claims, verdict=Verdict([0, 10**15, 0, 0, 0, -1, 0]))
+    assert dict(petition.headers(decision, ("draft-10",)))["RateLimit"] == '"n";r=0;t=60'
+    assert math.isinf(decision.retry_after)
