@@ -267,23 +267,28 @@ def test_never_more_inside_than_there_are_places_and_all_places_used(
     limiter = limited.limiter
     lock = threading.Lock()
     seen: list[int] = []
-    served = inside = 0
+    served = inside = refused = 0
     all_taken = threading.Event()
+    """The three places, and many others have asked for a fourth."""
 
     def work() -> None:
-        nonlocal inside, served
+        nonlocal inside, served, refused
         mine = 0
         with limited.app.app_context():
             while mine < 5:
                 decision = limiter.acquire([asked])
                 if not decision.allowed:
+                    with lock:
+                        refused += inside == 3
+                    if refused >= 100:
+                        all_taken.set()
                     continue
                 with lock:
                     inside += 1
                     seen.append(inside)
-                    if inside == 3:
-                        all_taken.set()
-                all_taken.wait(30)  # who is first waits for the others: they may be slow to come
+                # who is first waits for the others, which may be slow to come
+                if inside > 3 or not all_taken.wait(10):
+                    all_taken.set()
                 with lock:
                     inside -= 1
                 limiter.release(decision)
