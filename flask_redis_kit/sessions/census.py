@@ -14,7 +14,7 @@ from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.feature import Context
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.ids import digest_of, is_id
-from flask_redis_kit.sessions.legacy import Legacy, LegacyStore, Unreadable
+from flask_redis_kit.sessions.legacy import Legacy, Unreadable, legacy_store
 from flask_redis_kit.sessions.moving import Moving
 from flask_redis_kit.sessions.record import NOTHING, Loaded
 from flask_redis_kit.sessions.store import SessionStore
@@ -60,7 +60,7 @@ class Census:
         self._context = context
         self._store = store
         config = context.config
-        self._legacy = LegacyStore(config.key_prefix, config.serialization_format)
+        self._legacy = legacy_store(context)
         self._least = config.idle_of(context.app.permanent_session_lifetime)
 
     def count(self) -> Count:

@@ -21,8 +21,9 @@ from flask_redis_kit.sessions.cookie import CookieSettings
 from flask_redis_kit.sessions.devices import Devices, SessionInfo
 from flask_redis_kit.sessions.exclusive import Exclusive
 from flask_redis_kit.sessions.ids import digest_of
-from flask_redis_kit.sessions.legacy import LegacyStore, place_of
+from flask_redis_kit.sessions.legacy import legacy_store, place_of
 from flask_redis_kit.sessions.moving import Moving
+from flask_redis_kit.sessions.ownership import is_ours
 from flask_redis_kit.sessions.session import RedisSession
 from flask_redis_kit.sessions.store import SessionStore, whole
 
@@ -70,7 +71,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         for warning in _elsewhere(context):
             log.warning("%s", warning)
         if config.moves and config.key_prefix:  # without one a cookie could name any key
-            legacy = LegacyStore(config.key_prefix, config.serialization_format)
+            legacy = legacy_store(context)
             lifetime = context.app.permanent_session_lifetime
             store.predecessor = Moving(store, legacy, config.idle_of(lifetime))
             store.moved_grace = max(store.grace, whole(lifetime.total_seconds()))
@@ -90,7 +91,7 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         return session_commands(self)
 
     def warnings(self, context: Context[SessionsConfig]) -> Iterable[str]:
-        if not context.config.enabled or not _is_ours(context):
+        if not context.config.enabled or not is_ours(context):
             return
         yield from map(str, _errors(context))
         yield from _elsewhere(context)
@@ -158,11 +159,6 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
         return Devices(self.engine(), context.send_many, least)
 
 
-def _is_ours(context: Context[SessionsConfig]) -> bool:
-    ours = getattr(context.app.session_interface, "finishes_batch_of", None)
-    return ours is not None and bool(ours(context.kit_name))
-
-
 def _errors(context: Context[SessionsConfig]) -> Iterator[ConfigError]:
     """Settings with which sessions can't work, or not safely, where the interface is the kit's.
 
@@ -173,7 +169,7 @@ def _errors(context: Context[SessionsConfig]) -> Iterator[ConfigError]:
         return
     if not config.key_prefix and config.backend == "flask-session":
         yield _no_prefix("Set a prefix that no other key begins with; everybody logs in once more.")
-    if not _is_ours(context):
+    if not is_ours(context):
         return
     if not config.key_prefix and config.backend == "redis" and config.moves:
         yield _no_prefix(
@@ -203,7 +199,7 @@ def _no_prefix(cure: str) -> ConfigError:
 def _elsewhere(context: Context[SessionsConfig]) -> Iterator[str]:
     """Flask-Session's sessions that would not be found, as they lie on another server."""
     config = context.config
-    if config.type not in (None, "redis") and config.enabled and _is_ours(context):
+    if config.type not in (None, "redis") and config.enabled and is_ours(context):
         yield (
             f"SESSION_TYPE={config.type!r}: Flask-Session's sessions are taken over from Redis "
             "only (SESSION_TYPE='redis'), so everybody logs in once more."

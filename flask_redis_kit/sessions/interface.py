@@ -45,6 +45,9 @@ class RedisSessionInterface(SessionInterface):
     lifetime are Flask's own: ``SESSION_COOKIE_…``, ``PERMANENT_SESSION_LIFETIME``.
     """
 
+    serializer: object = None
+    """What the application had set as Flask-Session's ``serializer``: so its sessions are read."""
+
     def __init__(self, kit: KitWithSessions) -> None:
         if not isinstance(getattr(kit, "sessions", None), SessionsFeature):
             raise TypeError(
@@ -180,6 +183,8 @@ class RedisSessionInterface(SessionInterface):
             from flask_redis_kit.sessions.stock import stock_interface  # noqa: PLC0415  # 5 ms
 
             store.stock = stock_interface(app, store.wire, store.config)
+            if self.serializer is not None:
+                store.stock.serializer = self.serializer
         return store.stock
 
     def _attributes(self, app: Flask) -> dict[str, Any]:

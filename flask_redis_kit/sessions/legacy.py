@@ -12,7 +12,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from redis.exceptions import ResponseError
 
+from flask_redis_kit.core.errors import ConfigError
 from flask_redis_kit.core.exchange import Exchange, Outcome, Reply
+from flask_redis_kit.core.feature import Context
+from flask_redis_kit.sessions.config import SessionsConfig
+from flask_redis_kit.sessions.ownership import is_ours
 
 FEATURE = "sessions"
 Format = Literal["msgpack", "json"]
@@ -59,14 +63,19 @@ class _Removing(Exchange[bool]):
 class LegacyStore:
     """The exchanges with what Flask-Session left behind.
 
-    ``prefix``  of its keys, ``SESSION_KEY_PREFIX``.
-    ``format``  ``SESSION_SERIALIZATION_FORMAT``; the other one is tried if it doesn't fit.
+    ``prefix``      of its keys, ``SESSION_KEY_PREFIX``.
+    ``format``      ``SESSION_SERIALIZATION_FORMAT``; the other one is tried if it doesn't fit.
+    ``serializer``  the application's own, in place of both: it has ``decode`` or ``loads``.
     """
 
-    def __init__(self, prefix: str, form: Format) -> None:
+    def __init__(self, prefix: str, form: Format, serializer: object = None) -> None:
         self.prefix = prefix
         decoders: list[Callable[[bytes], Any]] = [msgspec.msgpack.decode, msgspec.json.decode]
         self._decoders = decoders if form == "msgpack" else decoders[::-1]
+        self._readable = "msgpack or JSON"
+        if serializer is not None:  # it may check a signature: nothing else may be read then
+            self._decoders = [_reader_of(serializer)]
+            self._readable = f"what {type(serializer).__name__} reads"
 
     def load(self, sid: str) -> Exchange[Legacy | None]:
         """Read a session; None if there is none. Raises ``Unreadable``."""
@@ -90,7 +99,7 @@ class LegacyStore:
             if isinstance(found, dict):
                 named = {str(name): value for name, value in found.items()}
                 return {name: value for name, value in named.items() if name[:1] != "\0"}
-        raise Unreadable(f"{len(stored)} bytes that are neither msgpack nor JSON of a mapping")
+        raise Unreadable(f"{len(stored)} bytes that are not {self._readable} as a mapping")
 
     def retire(self, sid: str, seconds: int) -> Exchange[bool]:
         """Let a converted session end soon: old workers find it until then. Idempotent.
@@ -112,6 +121,33 @@ class LegacyStore:
     def key(self, sid: str) -> str:
         """Where Flask-Session keeps the session with this id (not the hashed one)."""
         return self.prefix + sid
+
+
+def legacy_store(context: Context[SessionsConfig]) -> LegacyStore:
+    """The exchanges with what Flask-Session left behind for an application. ``ConfigError``."""
+    config = context.config
+    # Flask's own interface has one, too, of its cookies
+    serializer = getattr(context.app.session_interface, "serializer", None)
+    serializer = serializer if is_ours(context) else None
+    return LegacyStore(config.key_prefix, config.serialization_format, serializer)
+
+
+def _reader_of(serializer: object) -> Callable[[bytes], Any]:
+    """How an application's serializer reads: Flask-Session 0.8 says ``decode``, later ``loads``."""
+    read = getattr(serializer, "decode", None) or getattr(serializer, "loads", None)
+    if not callable(read):
+        raise ConfigError(
+            f"app.session_interface.serializer = {serializer!r} can't read sessions: it needs a "
+            "method decode(), or loads(), as Flask-Session's serializers have."
+        )
+
+    def reads(stored: bytes) -> Any:
+        try:
+            return read(stored)
+        except Exception as error:
+            raise ValueError(f"{type(serializer).__name__}: {error}") from error
+
+    return reads
 
 
 def place_of(client: object) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -483,6 +483,76 @@ def test_a_setting_that_can_not_be_right_is_refused(new: New) -> None:
         new(SESSION_LEGACY_GRACE=0)
     with pytest.raises(ConfigError, match="SESSION_BACKEND"):
         new(SESSION_BACKEND="memcached")
+
+
+class Sealed:
+    """A serializer of an application's own, as Flask-Session lets it have one."""
+
+    def encode(self, fields: Mapping[str, Any]) -> bytes:
+        return b"sealed:" + json.dumps(dict(fields)).encode()[::-1]
+
+    def decode(self, stored: bytes) -> Any:
+        if not stored.startswith(b"sealed:"):
+            raise KeyError("no seal")
+        return json.loads(stored[7:][::-1])
+
+
+class SealedLater(Sealed):
+    """The same, by the names that the method has after Flask-Session 0.8."""
+
+    decode = None  # type: ignore[assignment]  # it has none
+    loads = Sealed.decode
+
+
+@pytest.mark.parametrize("serializer", [Sealed(), SealedLater()])
+@pytest.mark.parametrize("way", ["request", "migrate"])
+def test_what_a_serializer_of_the_application_wrote_is_read_by_it_alone(
+    old: Old, new: New, redis_client: redis.Redis, serializer: Sealed, way: str
+) -> None:
+    before, after, browser = old(), new(), Browser()
+    before.session_interface.serializer = Sealed()  # type: ignore[attr-defined]
+    after.app.session_interface.serializer = serializer  # type: ignore[attr-defined]
+    browser.get(before, "/login/7")
+    assert redis_client.getrange(f"session:{browser.cookie}", 0, 6) == b"sealed:"
+    if way == "migrate":
+        words = ["redis", "sessions", "migrate"]
+        assert "1 moved" in after.app.test_cli_runner().invoke(args=words).output
+    assert everything(after.app, browser) == {"user_id": "7"}
+    forged = Browser()
+    forged.cookie = "f" * 43
+    redis_client.set(f"session:{forged.cookie}", msgspec.msgpack.encode({"user_id": "1"}), ex=60)
+    assert everything(after.app, forged) == {}
+
+
+def test_flask_session_s_own_interface_has_the_application_s_serializer(old: Old, new: New) -> None:
+    before, after, browser = old(), new(SESSION_BACKEND="flask-session"), Browser()
+    for app in (before, after.app):
+        app.session_interface.serializer = Sealed()  # type: ignore[attr-defined]
+    browser.get(before, "/login/7")
+    browser.get(after.app, "/set/theme/dark")
+    assert everything(before, browser) == {"user_id": "7", "theme": "dark"}
+
+
+def test_a_serializer_that_can_not_read_is_refused(new: New) -> None:
+    shop = new()
+    shop.app.testing = True
+    shop.app.session_interface.serializer = object()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"serializer = .* needs a method decode\(\), or loads"):
+        shop.visitor().get("/untouched")
+
+
+def test_flask_s_own_serializer_of_cookies_is_none_of_sessions(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = Flask("moving")
+    app.config.update(REDIS_URL=redis_url, SESSION_TYPE="redis")
+    kit = RedisKit(app, features=("sessions",))
+    redis_client.set("session:" + "s" * 43, msgspec.msgpack.encode({"user_id": "7"}), ex=60)
+    words = ["redis", "sessions", "migrate"]
+    assert "1 moved" in app.test_cli_runner().invoke(args=words).output
+    with app.app_context():
+        assert len(kit.sessions.list("7")) == 1
+        kit.close()
 
 
 @pytest.mark.parametrize("path", ["/clear", "/read-and-clear", "/all", "/untouched"])
