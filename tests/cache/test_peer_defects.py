@@ -2,7 +2,7 @@
 
 Each scene answers whether the defect was seen. Where Flask-Caching is installed (the extra
 ``benchmarks``) it is put through the same, which shows that the scene is real. Its methods and its
-``clear()`` on a Cluster: ``tests/topologies/test_cache_cluster.py``.
+``clear()`` on a Cluster: ``tests/topologies/test_cluster_cache.py``.
 """
 
 from __future__ import annotations
