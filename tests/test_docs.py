@@ -51,7 +51,7 @@ def test_every_python_block_of_a_page_runs(
     namespace: dict[str, object] = {"__name__": f"docs_{page.stem}"}
     for block in blocks:
         line = text.count("\n", 0, block.start(1))
-        code = compile("\n" * line + block[1], str(page), "exec")
+        code = compile("\n" * line + block[1], str(page), "exec", dont_inherit=True)
         exec(code, namespace)  # noqa: S102  # the code is our own documentation
 
 
