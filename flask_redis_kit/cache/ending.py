@@ -15,10 +15,18 @@ from flask_redis_kit.cache.flight import Turn
 from flask_redis_kit.cache.pages import Pages
 from flask_redis_kit.cache.running import Running
 from flask_redis_kit.cache.signals import report
-from flask_redis_kit.cache.storability import LATE_COOKIE, SESSION, WRITTEN, Refusal, refusal
+from flask_redis_kit.cache.storability import (
+    LATE_COOKIE,
+    SESSION,
+    WRITTEN,
+    Refusal,
+    refusal,
+    untold,
+)
+from flask_redis_kit.cache.telling import Told
 from flask_redis_kit.cache.terms import terms
 from flask_redis_kit.core.exchange import Exchange, Outcome
-from flask_redis_kit.core.session_watch import session_accessed, session_modified
+from flask_redis_kit.core.session_watch import keys_read, session_accessed, session_modified
 
 
 class Ending:
@@ -36,6 +44,7 @@ class Ending:
         "_pages",
         "_request",
         "_running",
+        "_told",
         "_turn",
     )
 
@@ -47,6 +56,7 @@ class Ending:
         answer: Answer,
         turn: Turn,
         running: Running,
+        told: Told | None,
     ) -> None:
         self._engine = engine
         self._pages = pages
@@ -54,6 +64,7 @@ class Ending:
         self._answer = answer
         self._turn = turn
         self._running = running
+        self._told = told
         # a function in `vary` tells users apart only if somebody has read who it is by now
         variants = pages.variants
         named = bool(variants.factors) and session_accessed()
@@ -88,7 +99,7 @@ class Ending:
         pages, engine = self._pages, self._engine
         why = refusal(response, self._request, pages.options, pages.variants)
         if why is None:
-            why = self._later(response) or self._written()
+            why = self._later(response) or self._unread() or self._written()
         if why is not None:
             return None, why
         lifetime = terms(engine, pages.recipe, response, self._running)
@@ -107,6 +118,12 @@ class Ending:
         if payload is None:
             return None, None
         return engine.flights.storing(self._turn, payload, lifetime, self._running.tags), None
+
+    def _unread(self) -> Refusal | None:
+        """Whether the view has read of the session what the functions in ``vary=`` have not."""
+        if self._told is None or self._told.keys is None:
+            return None
+        return untold(self._told, keys_read())
 
     def _written(self) -> Refusal | None:
         """Whether the view has made this visitor another one than the key says."""

@@ -12,10 +12,11 @@ from flask_redis_kit.cache.flight import Call, Decode, Hit, Turn
 from flask_redis_kit.cache.flow import COMPUTE, Flow
 from flask_redis_kit.cache.payload import RAISED
 from flask_redis_kit.cache.reading import Look
-from flask_redis_kit.cache.recipe import Recipe, Told
+from flask_redis_kit.cache.recipe import Recipe
 from flask_redis_kit.cache.running import Running, tag
 from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
+from flask_redis_kit.cache.telling import Told
 from flask_redis_kit.cache.terms import terms as terms_of
 from flask_redis_kit.cache.ttl import Lifetime
 from flask_redis_kit.core.errors import CodecError
@@ -113,7 +114,7 @@ def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn, told: Told | None
         try:
             value = yield COMPUTE
         except BaseException as error:
-            personal = _personal(engine, recipe, told, accessed=watch.end())
+            personal = _personal(engine, recipe, told, watch)
             if raised.is_kept(error, recipe.options.exceptions):
                 kept = _Result(turn, error, True, personal, running)
                 yield from _close(engine, recipe, kept)
@@ -124,13 +125,14 @@ def _computed(engine: CacheEngine, recipe: Recipe, turn: Turn, told: Told | None
                 raise
             log.warning("%s has raised; its old result is served", recipe.about, exc_info=True)
             return (yield from answer(engine, recipe, turn.call, stale))
-        personal = _personal(engine, recipe, told, accessed=watch.end())
+        personal = _personal(engine, recipe, told, watch)
         yield from _close(engine, recipe, _Result(turn, value, False, personal, running))
         return value
 
 
-def _personal(engine: CacheEngine, recipe: Recipe, told: Told | None, *, accessed: bool) -> bool:
-    apart = recipe.is_told_apart(told) if accessed else True
+def _personal(engine: CacheEngine, recipe: Recipe, told: Told | None, watch: SessionWatch) -> bool:
+    read = watch.keys()
+    apart = recipe.is_told_apart(told, read) if watch.end() else True
     if apart is False:
         engine.notices.once(("session", recipe.about), _SESSION, recipe.about)
     return not apart

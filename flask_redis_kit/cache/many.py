@@ -10,7 +10,8 @@ from flask_redis_kit.cache.engine import CacheEngine
 from flask_redis_kit.cache.flight import Call
 from flask_redis_kit.cache.flow import Flow
 from flask_redis_kit.cache.reading import Look
-from flask_redis_kit.cache.recipe import Recipe, Told
+from flask_redis_kit.cache.recipe import Recipe
+from flask_redis_kit.cache.telling import Told
 from flask_redis_kit.core.exchange import Outcome
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask_redis_kit.cache.binding import Binding
 from flask_redis_kit.cache.claims import is_ambiguous
@@ -16,19 +16,11 @@ from flask_redis_kit.cache.identity import Digest, Namer
 from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.recent import RecentCalls
 from flask_redis_kit.cache.tags import TagTemplates, member
-from flask_redis_kit.cache.telling import tells_users_apart
+from flask_redis_kit.cache.telling import Told, ask
 from flask_redis_kit.cache.ttl import Lifetime, milliseconds
 from flask_redis_kit.cache.variants import Variants
 from flask_redis_kit.core.errors import ConfigError
-from flask_redis_kit.core.session_watch import SessionWatch, current_session
 from flask_redis_kit.core.views import current_request
-
-
-class Told(NamedTuple):
-    """What the functions in ``vary=`` gave for a call, and whether they have read the session."""
-
-    results: list[object]
-    asked: bool
 
 
 class Recipe:
@@ -80,26 +72,22 @@ class Recipe:
 
     def told(self) -> Told | None:
         """Call the functions in ``vary=``; None if there are none."""
-        if not self.variants.factors:
-            return None
-        watch = SessionWatch()
-        try:
-            results = self.variants.results()
-        finally:
-            asked = watch.end()
-        return Told(results, asked)
+        return ask(self.variants.factors) if self.variants.factors else None
 
-    def is_told_apart(self, told: Told | None) -> bool | None:
+    def is_told_apart(self, told: Told | None, read: frozenset[str] | None) -> bool | None:
         """Whether the key tells users apart as far as the session does, which was read.
 
-        It does if a function in ``vary=`` has read the session as well, or has given what stands in
-        it. None: they gave nothing, as for nobody, so that can't be seen.
+        It does if a function in ``vary=`` has read the same keys of it (``read``), or has given
+        what stands in it. None: they gave nothing, as for nobody, so that can't be seen.
         """
         if self.options.public or "cookie" in self.variants.names:
             return True
-        if told is None or told.asked:
-            return told is not None
-        return tells_users_apart(told.results, current_session() or {})
+        if told is None:
+            return False
+        untold = told.untold(read)
+        if untold is not None and not untold:
+            return True
+        return None if told.of_nobody else False
 
     def claim(self, engine: CacheEngine) -> None:
         """``ConfigError`` if another function of this application would share the values."""

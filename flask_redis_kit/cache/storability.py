@@ -16,7 +16,9 @@ from werkzeug.http import parse_cache_control_header, parse_set_header
 
 from flask_redis_kit.cache.options import Options
 from flask_redis_kit.cache.signals import Reason
+from flask_redis_kit.cache.telling import Told
 from flask_redis_kit.cache.variants import Variants
+from flask_redis_kit.core.session_watch import EVERY_KEY
 
 STATUSES = frozenset({200, 203, 204, 300, 301, 404, 410})
 
@@ -38,6 +40,11 @@ SESSION = Refusal(
     "vary=[lambda: current_user.get_id()]. Or cache the functions beneath the view, with the "
     "user's id as an argument.",
 )
+_UNREAD = (
+    "it reads of the session what no function in vary= reads (%s), so vary= may not tell users "
+    "apart. Give that in vary=, too; or, if it follows from what is given there (from who the user "
+    "is, say), say public=True as well."
+)
 UNTOLD = Refusal(
     "session",
     "it reads the session, and what vary= gives does not stand in the session, so it may not tell "
@@ -46,6 +53,23 @@ UNTOLD = Refusal(
 )
 NOBODY = Refusal("session")
 """``vary=`` gives None for a visitor who has a session: one of many, it may be."""
+
+
+def untold(told: Told, read: frozenset[str] | None) -> Refusal | None:
+    """Why a page for which these keys of the session were read may be another user's, if it may."""
+    rest = told.untold(read)
+    if rest is not None and not rest:
+        return None
+    if told.of_nobody:
+        return NOBODY
+    if rest is None or not told.asked:
+        return UNTOLD
+    named = "all of it"
+    if EVERY_KEY not in rest:
+        named = ", ".join(repr(key)[:40] for key in sorted(rest)[:3])
+    return Refusal("session", _UNREAD % named)
+
+
 WRITTEN = Refusal(
     "session",
     "it writes the session, which a page from the cache would not, and may show what only this "

@@ -6,11 +6,81 @@ the user. What tells users apart gives something that the session has, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+from flask_redis_kit.core.session_watch import (
+    SessionWatch,
+    current_session,
+    keys_read,
+    moments,
+)
 
 _DEEPEST = 3
 _MOST = 1000
+
+
+class Told(NamedTuple):
+    """What the functions in ``vary=`` gave.
+
+    ``asked``  whether they have read the session.
+    ``keys``   which of its keys each has read; None if the session doesn't tell.
+    """
+
+    results: list[object]
+    asked: bool
+    keys: list[frozenset[str]] | None
+
+    def untold(self, read: frozenset[str] | None) -> frozenset[str] | None:
+        """Of the keys that were read, those that don't follow from what the functions gave.
+
+        What follows: the keys that they have read themselves, and those whose value they gave; and
+        all if that is the user's id. None: which were read is not known; but something was that
+        does not follow.
+        """
+        session = current_session()
+        if self.keys is None or read is None:
+            apart = self.asked or tells_users_apart(self.results, session or {})
+            return frozenset() if apart else None
+        rest = read.difference(*self.keys)
+        if not rest:
+            return rest
+        contents: Mapping[str, Any] = session.peek()
+        if not contents and not self.asked:
+            return frozenset()  # of a session with nothing in it all users are one
+        given = self._given_keys(self.keys, contents)
+        return frozenset() if given.intersection(session.identity_keys) else rest - given
+
+    def _given_keys(self, keys: list[frozenset[str]], contents: Mapping[str, Any]) -> set[str]:
+        """The keys whose values the functions gave."""
+        found: set[str] = set()
+        for result, read in zip(self.results, keys, strict=True):
+            if _is_plain(result):
+                # what has read none itself may have it from whoever has loaded the user
+                among: Iterable[str] = read & contents.keys() if read else contents
+                found |= {key for key in among if _holds(contents[key], {str(result)})}
+        return found
+
+    @property
+    def of_nobody(self) -> bool:
+        """Whether the functions gave nothing but None, as they do for a visitor without a login."""
+        return all(result is None for result in self.results)
+
+
+def ask(factors: Iterable[Callable[[], object]]) -> Told:
+    """Call the functions in ``vary=``."""
+    watch = SessionWatch()
+    results: list[object] = []
+    keys: list[frozenset[str] | None] = []
+    try:
+        for factor in factors:
+            before = next(moments)
+            results.append(factor())
+            keys.append(keys_read(before))
+    finally:
+        asked = watch.end()
+    known = [each for each in keys if each is not None]
+    return Told(results, asked, known if len(known) == len(keys) else None)
 
 
 def tells_users_apart(results: Sequence[object], session: Mapping[str, Any]) -> bool | None:
@@ -24,8 +94,15 @@ def tells_users_apart(results: Sequence[object], session: Mapping[str, Any]) -> 
     given = {str(result) for result in results if _is_plain(result)}
     if not given:
         return None if all(result is None for result in results) else False
-    contents = _values(session, _DEEPEST)
-    return any(str(value) in given for value, _ in zip(contents, range(_MOST), strict=False))
+    return _holds(session, given)
+
+
+def _holds(value: object, given: Set[str]) -> bool:
+    """Whether one of these stands in a value, or is it."""
+    if not isinstance(value, Mapping | list | tuple):
+        return _is_plain(value) and str(value) in given
+    found = zip(_values(value, _DEEPEST), range(_MOST), strict=False)
+    return any(str(each) in given for each, _ in found)
 
 
 def _is_plain(value: object) -> bool:

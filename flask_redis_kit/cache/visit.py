@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
 
-from flask import Request, Response, got_request_exception, session
+from flask import Request, Response, got_request_exception
 from werkzeug.exceptions import HTTPException
 
 from flask_redis_kit.cache.answer import Answer
@@ -24,17 +24,16 @@ from flask_redis_kit.cache.serializer import decoder
 from flask_redis_kit.cache.signals import report
 from flask_redis_kit.cache.storability import (
     AUTHORIZATION,
-    NOBODY,
     SESSION,
-    UNTOLD,
     Refusal,
     is_permitted,
     needs_permission,
+    untold,
 )
-from flask_redis_kit.cache.telling import tells_users_apart
+from flask_redis_kit.cache.telling import Told, ask
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.core.request import RequestBatch
-from flask_redis_kit.core.session_watch import SessionWatch, session_accessed
+from flask_redis_kit.core.session_watch import keys_read, session_accessed
 from flask_redis_kit.core.views import View, method_of
 
 
@@ -42,6 +41,7 @@ class Visit:
     """One request at a cached route. Made for a plan, or at the view's place.
 
     ``page``  what its plan lets the batch look up, and ``facts`` all that it was made of.
+    ``told``  what the functions in ``vary=`` gave, if it is for them to tell users apart.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class Visit:
         "pages",
         "receives",
         "request",
+        "told",
         "wrapper",
     )
 
@@ -73,6 +74,7 @@ class Visit:
         self.request = request
         self.page: Call | None = None
         self.facts: Facts | None = None
+        self.told: Told | None = None
         self.receives: tuple[None, ...] = (None,) if self._is_method(view) else ()
 
     def expected(self) -> Call | Refusal:
@@ -176,17 +178,13 @@ class Visit:
         variants = self.pages.variants
         if not variants.factors:
             return self.pages.page(self.request, self.given)
-        watch = SessionWatch()
-        try:
-            results = variants.results()
-        finally:
-            asked = watch.end()
-        sure = asked or self.pages.options.public or "cookie" in variants.names
-        if not sure and session_accessed():
-            told = tells_users_apart(results, session)
-            if not told:
-                return NOBODY if told is None else UNTOLD
-        return self.pages.page(self.request, self.given, results)
+        told = ask(variants.factors)
+        if not (self.pages.options.public or "cookie" in variants.names):
+            self.told = told
+            why = untold(told, keys_read()) if session_accessed() else None
+            if why is not None:
+                return why
+        return self.pages.page(self.request, self.given, told.results)
 
     def _needs_permission(self) -> bool:
         request = self.request
@@ -240,7 +238,9 @@ class Visit:
             notes.computing -= 1
 
     def _run(self, turn: Turn, running: Running) -> Flow[Response]:
-        ending = Ending(self.engine, self.pages, self.request, self.answer, turn, running)
+        ending = Ending(
+            self.engine, self.pages, self.request, self.answer, turn, running, self.told
+        )
         try:
             try:
                 response = self._made((yield COMPUTE))

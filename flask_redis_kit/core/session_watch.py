@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from flask import Request
@@ -10,6 +11,11 @@ from flask_redis_kit.core.views import current_context
 
 _WATCHES = "_redis_kit_session_watches"
 _ACCESSED = "_redis_kit_session_accessed"
+
+moments = count(1)
+"""For sessions that tell when each key was read: later is more, in whatever thread."""
+EVERY_KEY = ""
+"""Stands for all keys, where one has looked at the session as a whole."""
 
 
 def session_accessed() -> bool:
@@ -40,6 +46,17 @@ def current_session() -> Any:
     return None if context is None else _session_of(context)
 
 
+def keys_read(since: int = 0) -> frozenset[str] | None:
+    """The keys of its session that this request has read, after a moment if one is given.
+
+    None: the session doesn't tell (Flask's own, in the cookie).
+    """
+    read_at: dict[str, int] | None = getattr(current_session(), "read_at", None)
+    if read_at is None:
+        return None
+    return frozenset([key for key, moment in read_at.copy().items() if moment > since])
+
+
 class SessionWatch:
     """Tells whether the session was accessed since it began, whatever came before.
 
@@ -47,9 +64,10 @@ class SessionWatch:
     access in its time (of one in another's work, too: that errs to the safe side).
     """
 
-    __slots__ = ("_request", "_seen", "_session")
+    __slots__ = ("_began", "_request", "_seen", "_session")
 
     def __init__(self) -> None:
+        self._began = next(moments)
         context = current_context()
         self._session: Any = None if context is None else _session_of(context)
         self._seen = False
@@ -68,6 +86,10 @@ class SessionWatch:
         if not watches:
             restore_access(self._request, self._session)
         return self._seen
+
+    def keys(self) -> frozenset[str] | None:
+        """Which keys were read since it began; None: the session doesn't tell."""
+        return keys_read(self._began)
 
     def _watches(self) -> list[SessionWatch]:
         watches: list[SessionWatch] = vars(self._request).setdefault(_WATCHES, [])

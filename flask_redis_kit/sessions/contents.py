@@ -196,11 +196,16 @@ class Contents:
             return all(key == PERMANENT for key in self.fields.names())
 
     @property
+    def identity_keys(self) -> tuple[str, ...]:
+        """The keys that say who the user is."""
+        return self._config.identity_keys
+
+    @property
     def user(self) -> object:
         """Who is logged in, None: nobody."""
         with self.lock:
             fields = self.fields
-            for key in self._config.identity_keys:
+            for key in self.identity_keys:
                 value = fields.get(key)
                 if value is not None:
                     return value

@@ -9,6 +9,8 @@ from typing import Any
 
 from flask.sessions import SessionMixin
 
+from flask_redis_kit.core.session_watch import EVERY_KEY, moments
+from flask_redis_kit.sessions.changes import PERMANENT
 from flask_redis_kit.sessions.contents import Contents
 from flask_redis_kit.sessions.saving import Saving
 from flask_redis_kit.sessions.source import Source
@@ -33,9 +35,12 @@ class RedisSession(SessionMixin):
         self.contents = contents
         self.saving = saving
         self.source = source
+        self.read_at: dict[str, int] = {}
+        """When each key was read last: see ``session_watch.keys_read``."""
 
     def __getitem__(self, key: str) -> Any:
         self.accessed = True
+        self.read_at[key] = next(moments)
         return self.contents[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -43,16 +48,31 @@ class RedisSession(SessionMixin):
         self.contents[key] = value
 
     def __delitem__(self, key: str) -> None:
-        self.accessed = True
+        self._read(key)
         del self.contents[key]
 
     def __iter__(self) -> Iterator[str]:
-        self.accessed = True
+        self._read(EVERY_KEY)
         return iter(self.contents.keys())
 
     def __len__(self) -> int:
-        self.accessed = True
+        self._read(EVERY_KEY)
         return len(self.contents.keys())
+
+    def _read(self, key: str) -> None:
+        self.accessed = True
+        self.read_at[key] = next(moments)
+
+    def peek(self) -> dict[str, Any]:
+        """What is in it, if it was loaded, without reading it: for who decides whose a page is."""
+        contents = self.contents
+        keys = () if contents.loaded is None else contents.keys()
+        return {key: contents[key] for key in keys}
+
+    @property
+    def identity_keys(self) -> tuple[str, ...]:
+        """The keys that say who the user is: ``SESSION_IDENTITY_KEYS``."""
+        return self.contents.identity_keys
 
     def clear(self) -> None:
         """End this session: a logout. What is set afterwards begins a new one, with a new id.
@@ -108,13 +128,13 @@ class RedisSession(SessionMixin):
     @property
     def sid(self) -> str:
         """The id in the cookie: a secret. It changes at the end of a request that logs in."""
-        self.accessed = True  # a page that shows it is this visitor's alone
+        self._read("session.sid")  # a page that shows it is this visitor's alone
         return self.contents.sid
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute there
         """Whether the server holds nothing under this id yet. Loads."""
-        self.accessed = True
+        self._read("session.new")
         return not self.contents.stored
 
     @property
@@ -125,7 +145,7 @@ class RedisSession(SessionMixin):
     @property
     def created_at(self) -> datetime | None:
         """When it began (UTC), None if it is not stored yet. Loads; another id keeps it."""
-        self.accessed = True
+        self._read("session.created_at")
         created = self.contents.loaded_now.created if self.contents.stored else None
         return None if created is None else datetime.fromtimestamp(created, UTC)
 
@@ -146,7 +166,7 @@ class RedisSession(SessionMixin):
     @property
     def permanent(self) -> bool:
         """Whether the cookie outlives the browser; stored as ``session["_permanent"]``."""
-        self.accessed = True
+        self._read(PERMANENT)
         return self.contents.permanent
 
     @permanent.setter
