@@ -211,11 +211,13 @@ class RedisKit:
                     batch.finish()
             return response
 
-        def teardown(_: BaseException | None) -> None:
+        def teardown(error: BaseException | None) -> None:
             # no response was made here; and a copied context ends while its request goes on
             of = current_request()
             batch = None if of is None else batch_of(of, self.name, app)
             if batch is not None:
+                if error is not None:
+                    batch.failed()
                 batch.flush()
 
         app.after_request(finish)

@@ -75,6 +75,8 @@ class RequestBatch:
         self._planned: dict[object, Pending[Any]] = {}
         self._entered: set[object] = set()
         self._errors: list[Exception] = []
+        self.on_failure: list[Callable[[], object]] = []
+        """What gives back, where no response is made, what is given back with it otherwise."""
         self.finished = False
         self.trips = 0
         """Round trips of this request so far."""
@@ -205,6 +207,12 @@ class RequestBatch:
                 return False
             self._entered.add(owner)
             return True
+
+    def failed(self) -> None:
+        """The request ended with an error that goes on to the server: call what waits for that."""
+        waiting, self.on_failure = self.on_failure, []
+        for call in waiting:
+            call()
 
     def arrived(self) -> None:
         """What could have been planned for has been reached: nothing is left to plan."""

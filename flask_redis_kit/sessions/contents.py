@@ -301,9 +301,10 @@ class Contents:
             self._wrote()
 
     def _permanent_now(self) -> bool:
-        if self.loaded_now.incarnation is None and PERMANENT not in self.fields:
-            return self._config.starts_permanent
-        return bool(self.fields.get(PERMANENT))
+        permanent = self.fields.get(PERMANENT)
+        if permanent is None and self.loaded_now.incarnation is None:
+            return PERMANENT not in self.fields and self._config.starts_permanent
+        return bool(permanent)
 
     def _permanent_by_default(self) -> None:
         if self._config.starts_permanent and PERMANENT not in self.fields:

@@ -77,16 +77,6 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
             store.moved_grace = max(store.grace, whole(lifetime.total_seconds()))
         return store
 
-    def install(self, app: Flask) -> None:
-        def give_back(error: BaseException | None) -> None:
-            # the error goes on to the server, so nothing was saved; a copied context, which ends
-            # while its request goes on, has none
-            session = None if error is None else current_session()
-            if isinstance(session, RedisSession) and session.saving is not None:
-                session.saving.unlock()
-
-        app.teardown_request(give_back)
-
     def commands(self) -> Sequence[click.Command]:
         return session_commands(self)
 
@@ -108,6 +98,8 @@ class SessionsFeature(Feature[SessionsConfig, SessionStore]):
 
         A session of ``SESSION_BACKEND="flask-session"`` is given one by Flask-Session.
         """
+        if session is flask_session:  # else each look at it goes through the proxy
+            session = flask_session._get_current_object()  # type: ignore[attr-defined]
         if not isinstance(session, RedisSession):
             stock = self.engine().stock  # made when the first session was opened by it
             if stock is not None and isinstance(session, stock.session_class):

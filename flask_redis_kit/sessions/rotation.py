@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from flask_redis_kit.core.exchange import Exchange, Reply
 from flask_redis_kit.core.script import Arg, Script
-from flask_redis_kit.sessions.record import DEADLINE, GRACE, INCARNATION, ROTATED
+from flask_redis_kit.sessions.record import DEADLINE, GRACE
 from flask_redis_kit.sessions.roll import entries
 from flask_redis_kit.sessions.store import FEATURE, SessionStore, whole
 
@@ -37,55 +37,56 @@ class Rotated(NamedTuple):
     others: Mapping[str, bool]
 
 
-class Rotation(NamedTuple):
-    """Everything that a rotation needs to know. Sessions by their hashed ids.
+_STORED: Final = Rotated(True, {})
+_REFUSED: Final = Rotated(False, {})
 
+
+def rotation(
+    store: SessionStore,
+    old: str,
+    new: str,
+    incarnation: bytes,
+    seconds: float,
+    fields: Mapping[bytes, bytes],
+    *,
+    entry: Entry | None,
+    entered: bool,
+    needed: bool,
+    moved: bool,
+) -> Exchange[Rotated]:
+    """Store a session under a new id, and end the old one. Sessions by their hashed ids.
+
+    ``incarnation``  of the new one, to live ``seconds`` with these encoded ``fields``.
+    ``entered``      the old one has an entry in the index of ``entry.user``, which goes. One in
+                     another user's stays until it is looked at, as on a Cluster.
     ``needed``       nothing is stored if the old session is gone.
     ``moved``        the old one was Flask-Session's.
-    ``incarnation``  of the new one.
-    ``seconds``      how long that lives.
-    ``before``       whose the old one was.
+    One script, idempotent. A server that is full refuses it, and nothing has happened.
     """
-
-    old: str
-    new: str
-    needed: bool
-    moved: bool
-    incarnation: bytes
-    seconds: float
-    fields: Mapping[bytes, bytes]
-    entry: Entry | None
-    before: str | None
-
-    def exchange(self, store: SessionStore) -> Exchange[Rotated]:
-        """The one script. Idempotent. A server that is full refuses it, and nothing has happened.
-
-        An old session that is another program's key counts as gone, and stays.
-        """
-        entry, config = self.entry, store.config
-        keys = [store.key(self.new), store.key(self.old)]
-        if entry is not None:
-            keys.append(store.index.key(entry.user))
-        if self.before is not None:
-            same = entry is not None and entry.user == self.before
-            keys.append(keys[-1] if same else store.index.key(self.before))
-        grace = store.moved_grace if self.moved else store.grace
-        args: list[Arg] = [whole(self.seconds), ROTATED + self.incarnation, grace]
-        args += ("1" if self.needed else "0", "1" if self.moved else "0", self.new, self.old)
-        if entry is None:
-            args += ("", "0", "0")
-        else:
-            args += (int(entry.seconds) + 1, config.max_per_user or "0", int(entry.least) - GRACE)
-        limit: Arg = "" if config.absolute_timeout is None else whole(config.absolute_timeout)
-        if DEADLINE in self.fields:
-            limit = "0"  # not asked then
-        args += (limit, INCARNATION, self.incarnation)
-        for pair in self.fields.items():
-            args += pair
-        call = ROTATE.call(keys, args)
-        return Exchange(FEATURE, keys[0], (call,), _rotated, idempotent=True, deferrable=True)
+    config = store.config
+    keys = [store.key(new), store.key(old)]
+    most = config.max_per_user or 0
+    lasts: int | str = ""
+    if entry is not None:
+        keys.append(store.index.key(entry.user))
+        lasts = int(entry.seconds) + 1
+    grace = store.moved_grace if moved else store.grace
+    options = ""
+    if needed or entered or moved or most or grace != GRACE:
+        least = 0 if entry is None else int(entry.least) - GRACE
+        options = f"{needed:d},{entered:d},{grace},{moved:d},{most},{least},"
+    limit: int | str = "" if config.absolute_timeout is None else whole(config.absolute_timeout)
+    if DEADLINE in fields:
+        limit = 0  # not asked then
+    args: list[Arg] = [whole(seconds), incarnation, lasts, options, limit]
+    for pair in fields.items():
+        args += pair
+    call = ROTATE.call(keys, args)
+    return Exchange(FEATURE, keys[0], (call,), _rotated, idempotent=True, deferrable=True)
 
 
 def _rotated(replies: list[Reply]) -> Rotated:
     answer = replies[0]
-    return Rotated(answer[0] == 1, entries(answer[1:]))
+    if answer == 1:
+        return _STORED
+    return Rotated(True, entries(answer)) if isinstance(answer, list) else _REFUSED

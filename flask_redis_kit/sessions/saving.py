@@ -92,6 +92,7 @@ class Saving:
         """The lock of the session was taken with this token: the save gives it back."""
         self._held = session, token
         self._depth = 1
+        self.batch.on_failure.append(self.unlock)
 
     def enter(self) -> bool:
         """Whether the lock is held already: then once more has to be left."""

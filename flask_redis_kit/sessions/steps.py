@@ -21,7 +21,7 @@ from flask_redis_kit.sessions.devices import Devices
 from flask_redis_kit.sessions.errors import SessionInterrupted
 from flask_redis_kit.sessions.ids import digest_of, new_id, new_incarnation
 from flask_redis_kit.sessions.record import DESTROYED, MOVED, NO_FIELDS, ROTATED, Loaded
-from flask_redis_kit.sessions.rotation import Entry, Rotated, Rotation
+from flask_redis_kit.sessions.rotation import Entry, Rotated, rotation
 from flask_redis_kit.sessions.span import Span
 from flask_redis_kit.sessions.store import Created, Lock, Saved, SessionStore
 
@@ -67,13 +67,20 @@ class Steps:
         old, session, incarnation = contents.session, digest_of(sid), new_incarnation()
         own = span.fresh(goes_on=not anew)
         fields = contents.fields.all_encoded(changes) | own
-        user, before = span.user, contents.loaded_now.user
-        moved = MOVED in contents.loaded_now.own
-        entry = None if user is None else Entry(user, span.entry_seconds, span.least)
-        rotation = Rotation(
-            old, session, not anew, moved, incarnation, span.idle, fields, entry, before
+        user, found = span.user, contents.loaded_now
+        rotated_by = rotation(
+            store,
+            old,
+            session,
+            incarnation,
+            span.idle,
+            fields,
+            entry=None if user is None else Entry(user, span.entry_seconds, span.least),
+            entered=user is not None and user == found.user,
+            needed=not anew,
+            moved=MOVED in found.own,
         )
-        result = self._defer(rotation.exchange(store))
+        result = self._defer(rotated_by)
         self._forget(contents.origin)
 
         def verdict() -> Cookie:

@@ -2,53 +2,60 @@
 -- create.lua, enrol.lua and destroy.lua do, in one step, where all keys are on one server.
 --
 -- Stored first: a full server refuses that, and then nothing has happened. Sent again after a lost
--- reply it finds its own incarnation and its own tombstone, and reports the same.
+-- reply it finds its own incarnation and its own tombstone, and reports the same. Of what it takes
+-- most is left out most of the time, as each argument costs as much as a command.
 --
--- KEYS     1 new session (hash), 2 old session (hash), then, each where it is said below that there
---          is one: index of the user (zset), index of the user before him (zset)
+-- KEYS     1 new session (hash), 2 old session (hash), 3 index of the user (zset), if there is one.
+--          A session's hashed id, 43 characters, stands before '}:session:h' in its key
 -- ARGV     1 time to live (s)
---          2 tombstone of the old one: 'r' and, after it, what tells this rotation from another
---          3 grace (s): how long that stays
---          4 1: it must be there under the old id; 0: somebody logs in, that counts all the same
---          5 1: the old one was Flask-Session's; 0: it was not
---          6 hashed new id, 7 hashed old id
---          8 how long the entry in the user's index is valid from now on (s); empty: no user
---          9 how many entries are not too many; 0: any number
---          10 how long a new entry lives at least, less the time that storing may take (s)
---          11 how long it lives at most (s), unless field '\0a' (unix time, s) says when it ends at
+--          2 incarnation; it also tells this rotation from another one in the old one's tombstone
+--          3 how long the entry in the user's index is valid from now on (s)
+--          4 empty, or six of these, a comma behind each:
+--            1: it must be there under the old id; 0: somebody logs in, that counts all the same
+--            1: its entry under the old id is in that index, and goes; 0: it has none there
+--            grace (s): how long the tombstone stays, 60 if this is left out
+--            1: the old one was Flask-Session's; 0: it was not
+--            how many entries in the index are not too many; 0: any number
+--            how long a new entry lives at least, less the time that storing may take (s)
+--          5 how long it lives at most (s), unless field '\0a' (unix time, s) says when it ends at
 --            the latest; empty: neither
---          12 the field '\0c', 13 incarnation, then pairs of field and value
--- RETURNS  list: 1 stored, 0 the new id has a tombstone, -1 the old session was gone; then of the
---          user's other entries, if there are too many, pairs of hashed id and 1: it has been there
---          for longer than storing takes, 0: it may be new
+--          then pairs of field and value
+-- RETURNS  1 stored, 0 the new id has a tombstone, -1 the old session was gone; or, stored, a list:
+--          of the user's other entries, as there are too many, pairs of hashed id and 1: it has been
+--          there for longer than storing takes, 0: it may be new
 
 local CHUNK = 7000 -- arguments per command: Lua's stack bounds unpack; even, to keep pairs together
-local TTL, TOMBSTONE, GRACE, NEEDED, MOVED, NEW, OLD, ENTRY, MOST = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local LEAST, LIMIT, INCARNATION = 10, 11, 13
+local TTL, INCARNATION, ENTRY, OPTIONS, LIMIT, FIELDS = 1, 2, 3, 4, 5, 6
 
-local old = redis.pcall('HMGET', KEYS[2], '\0c', '\0x')
-local foreign = old.err -- another program's key: it stays
-local ended = not foreign and old[2] == ARGV[TOMBSTONE]
-
-local function end_old(tombstone)
-  if foreign or ended then
-    return
-  end
-  redis.call('UNLINK', KEYS[2])
-  redis.call('HSET', KEYS[2], '\0x', tombstone)
-  if ARGV[MOVED] == '1' then -- ending it once more must not shorten that
-    redis.call('HSET', KEYS[2], '\0m', '')
-  end
-  redis.call('EXPIRE', KEYS[2], ARGV[GRACE])
+local needed, entered, grace, moved, most, least = '0', '0', '60', '0', 0, 0
+if ARGV[OPTIONS] ~= '' then
+  local next_one = string.gmatch(ARGV[OPTIONS], '(-?%d+),')
+  needed, entered, grace, moved = next_one(), next_one(), next_one(), next_one()
+  most, least = tonumber(next_one()), tonumber(next_one())
 end
 
-if ARGV[NEEDED] == '1' and (foreign or not (old[1] or ended)) then
-  end_old(string.sub(ARGV[TOMBSTONE], 1, -2) .. 'x') -- not what a call that is sent again looks for
-  return { -1 }
+local function end_old(tombstone)
+  redis.call('UNLINK', KEYS[2])
+  redis.call('HSET', KEYS[2], '\0x', tombstone)
+  if moved == '1' then -- ending it once more must not shorten that
+    redis.call('HSET', KEYS[2], '\0m', '')
+  end
+  redis.call('EXPIRE', KEYS[2], grace)
+end
+
+local tombstone = 'r' .. ARGV[INCARNATION]
+if needed == '1' then
+  local old = redis.call('HMGET', KEYS[2], '\0c', '\0x')
+  if not old[1] and old[2] ~= tombstone then
+    end_old(string.sub(tombstone, 1, -2) .. 'x') -- not what a call that is sent again looks for
+    return -1
+  end
 end
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  for from = INCARNATION - 1, #ARGV, CHUNK do
+  local upto = math.min(FIELDS + CHUNK - 1, #ARGV)
+  redis.call('HSET', KEYS[1], '\0c', ARGV[INCARNATION], unpack(ARGV, FIELDS, upto))
+  for from = upto + 1, #ARGV, CHUNK do
     redis.call('HSET', KEYS[1], unpack(ARGV, from, math.min(from + CHUNK - 1, #ARGV)))
   end
   redis.call('EXPIRE', KEYS[1], ARGV[TTL])
@@ -57,33 +64,34 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('EXPIREAT', KEYS[1], redis.call('HGET', KEYS[1], '\0a'), 'LT')
   end
 elseif redis.call('HGET', KEYS[1], '\0c') ~= ARGV[INCARNATION] then
-  return { 0 }
+  return 0
 end
 
-local index = ARGV[ENTRY] ~= '' and KEYS[3]
-local before = KEYS[index and 4 or 3]
-if before then
-  redis.pcall('ZREM', before, ARGV[OLD])
-end
-local answer = { 1 }
+local others = {}
+local index = KEYS[3]
 if index then
+  local new = string.sub(KEYS[1], -54, -12)
   local now = tonumber(redis.call('TIME')[1])
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
-  redis.call('ZADD', index, 'GT', now + ARGV[ENTRY], ARGV[NEW])
+  if entered == '1' then
+    redis.call('ZREM', index, string.sub(KEYS[2], -54, -12))
+  end
+  if most > 0 or string.byte(new) % 16 == 0 then -- of sixteen logins one removes what is over
+    redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
+  end
+  redis.call('ZADD', index, 'GT', now + ARGV[ENTRY], new)
   if redis.call('EXPIRE', index, ARGV[ENTRY], 'GT') == 0 then
     redis.call('EXPIRE', index, ARGV[ENTRY], 'NX') -- it is new
   end
-  if ARGV[MOST] ~= '0' and redis.call('ZCARD', index) > tonumber(ARGV[MOST]) then
+  if most > 0 and redis.call('ZCARD', index) > most then
     local roll = redis.call('ZRANGE', index, 0, -1, 'WITHSCORES')
     for position = 1, #roll, 2 do
-      if roll[position] ~= ARGV[NEW] then
-        local settled = tonumber(roll[position + 1]) <= now + ARGV[LEAST]
-        answer[#answer + 1] = roll[position]
-        answer[#answer + 1] = settled and 1 or 0
+      if roll[position] ~= new then
+        others[#others + 1] = roll[position]
+        others[#others + 1] = tonumber(roll[position + 1]) <= now + least and 1 or 0
       end
     end
   end
 end
 
-end_old(ARGV[TOMBSTONE])
-return answer
+end_old(tombstone)
+return #others > 0 and others or 1
