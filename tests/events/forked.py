@@ -16,7 +16,7 @@ from tests.events.shop import Shop
 
 def heard(reader: EventReader) -> object:
     """The data of the next event."""
-    event = reader.get(20)
+    event = reader.get(60)
     return None if event is None else event.data
 
 

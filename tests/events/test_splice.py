@@ -36,7 +36,7 @@ def taken(reader: EventReader, n: int) -> list[object]:
     """The data of the next ``n`` events; a reset is ``"reset <channel>"``."""
     found: list[object] = []
     for _ in range(n):
-        event = reader.get(20)
+        event = reader.get(60)
         assert event is not None, f"nothing came after {found}"
         found.append(f"reset {event.channel}" if event.type == "reset" else event.data)
     return found
@@ -66,7 +66,7 @@ def test_a_reader_gets_what_is_published_from_its_creation_on(shop: Shop) -> Non
 def test_an_event_says_all_about_itself(shop: Shop) -> None:
     with subscribe(shop, "sales") as reader:
         published = shop.publish("sales", {"n": 1}, type="sold")
-        event = reader.get(20)
+        event = reader.get(60)
     assert event is not None
     assert (event.channel, event.type, event.data, event.id) == (
         "sales",

@@ -16,6 +16,8 @@ from tests.harness.servers import Server
 from tests.waiting import wait_until
 
 SLOTS = 16384
+CALM = 15.0
+"""Seconds: a node that a busy machine keeps waiting must not be voted out."""
 PRIMARIES = 3
 _ARGUMENTS = (
     *("--cluster-enabled", "yes"),
@@ -35,8 +37,9 @@ def slot_of(key: str) -> int:
 class ClusterGroup:
     """Six servers on free ports of 127.0.0.1. The first three begin as primaries.
 
-    ``node_timeout``: seconds of silence after which the others vote a primary out. ``password`` and
-    ``certificates`` are those of all nodes, among themselves, too.
+    ``node_timeout``: seconds of silence after which the others vote out a primary that was killed,
+    see ``hurry()``; as long as nothing is broken it is ``CALM``. ``password`` and ``certificates``
+    are those of all nodes, among themselves, too.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class ClusterGroup:
             args += ["--tls-cluster", "yes", "--tls-replication", "yes"]
             args += ["--tls-client-cert-file", certificates.client.certificate]
             args += ["--tls-client-key-file", certificates.client.key]
+        self._node_timeout = node_timeout
+        self._hurried = False
         self._paused: set[Server] = set()
         self.nodes: list[Server] = []
         self._ids: dict[Server, str] = {}
@@ -63,9 +68,8 @@ class ClusterGroup:
             for _ in range(2 * PRIMARIES):
                 self.nodes.append(Server(engine, args=args, password=password, tls=tls))
             self._join()
-            for node in self.nodes:
-                with node.client() as client:
-                    client.config_set("cluster-node-timeout", round(node_timeout * 1000))
+            self._hurried = True
+            self._calm()
         except BaseException:
             self.stop()
             raise
@@ -123,12 +127,28 @@ class ClusterGroup:
 
     def kill(self, node: Server) -> None:
         """SIGKILL."""
+        self.hurry()
         node.kill()
 
     def pause(self, node: Server) -> None:
-        """SIGSTOP."""
+        """SIGSTOP. The others wait for it until they ``hurry()``."""
         node.pause()
         self._paused.add(node)
+
+    def hurry(self) -> None:
+        """A primary that is silent for ``node_timeout`` is replaced, until all is settled."""
+        self._hurried = True
+        self._set_timeout(self._node_timeout)
+
+    def _calm(self) -> None:
+        if self._hurried:
+            self._set_timeout(max(self._node_timeout, CALM))
+            self._hurried = False
+
+    def _set_timeout(self, seconds: float) -> None:
+        for node in self._running():
+            with node.client() as client:
+                client.config_set("cluster-node-timeout", round(seconds * 1000))
 
     def resume(self, node: Server) -> None:
         """SIGCONT."""
@@ -160,9 +180,10 @@ class ClusterGroup:
 
     # life
 
-    def settle(self, timeout: float = 20) -> None:
+    def settle(self, timeout: float = 60) -> None:
         """Return when all running nodes agree, serve everything, and replicate."""
         wait_until(self._agrees, timeout=timeout, what="the Cluster to agree")
+        self._calm()
 
     def revive(self) -> None:
         """Make every node run again whatever a test did, and wait for agreement."""
@@ -203,7 +224,7 @@ class ClusterGroup:
                     client.execute_command("CLUSTER", "ADDSLOTSRANGE", n * size, last)
                 if node is not first:
                     client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
-        wait_until(self._all_met, timeout=20, what="the nodes to meet")
+        wait_until(self._all_met, timeout=60, what="the nodes to meet")
         for n in range(PRIMARIES, 2 * PRIMARIES):
             with self.nodes[n].client() as client:
                 primary = self._ids[self.nodes[n - PRIMARIES]]

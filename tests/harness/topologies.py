@@ -123,7 +123,7 @@ class _Direct:
 def stand_in(topology: str, engine: Engine) -> Iterator[Server]:
     """A group that has ``url``, ``client()`` and ``revive()`` as a server does."""
     if topology == "sentinel":
-        with SentinelGroup(engine, down_after=_PATIENCE) as sentinels:
+        with SentinelGroup(engine) as sentinels:
             yield cast("Server", _Sentinels(sentinels))
     else:
         with ClusterGroup(engine, node_timeout=_PATIENCE) as cluster:

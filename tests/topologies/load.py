@@ -35,6 +35,7 @@ class _Writer:
     errors: Counter[str] = field(default_factory=Counter)
     reasons: list[str] = field(default_factory=list)
     longest: float = 0.0
+    marked: int = 0
 
 
 class Load:
@@ -80,15 +81,20 @@ class Load:
                 len(writer.acknowledged) >= start + writes
                 for writer, start in zip(self.writers, before, strict=True)
             ),
-            timeout=30,
+            timeout=60,
             what=what,
         )
+
+    def mark(self) -> None:
+        """From here on ``lost_since`` counts: the server that was harmed acknowledges no more."""
+        for writer in self.writers:
+            writer.marked = len(writer.acknowledged)
 
     def stop(self) -> None:
         """End the threads."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=30)
+            thread.join(timeout=60)
             assert not thread.is_alive()
 
     def __enter__(self) -> Self:
@@ -131,6 +137,16 @@ class Load:
             lost += len(set(writer.acknowledged) - set(held))
             twice += sum(count - 1 for count in held.values())
         return lost, twice
+
+    def lost_since(self, master: redis.Redis) -> int:
+        """How many writes that were acknowledged after ``mark()`` this server doesn't hold."""
+        return sum(
+            len(
+                set(writer.acknowledged[writer.marked :])
+                - set(map(_text, master.lrange(writer.key, 0, -1)))
+            )
+            for writer in self.writers
+        )
 
     def report(self, title: str, master: redis.Redis) -> str:
         """All figures in a line."""

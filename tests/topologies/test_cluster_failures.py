@@ -137,7 +137,7 @@ def test_hanging_seeds_cost_one_search_and_then_nothing_until_they_are_back(
             started = time.monotonic()
             with pytest.raises(ServerUnavailable) as caught:
                 wire.send(get("n"))
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 8  # each of them alone would have 10
             assert all(f"127.0.0.1:{proxy.port}" in str(caught.value) for proxy in proxies)
             for _ in range(1000):
                 with pytest.raises(CircuitOpen):
@@ -164,18 +164,18 @@ def test_a_killed_primary_is_replaced_and_little_is_lost(
             mine = [w for w in load.writers if cluster.primary_of(w.key) is victim]
             load.wait_for(20)
             cluster.kill(victim)
-            before = [len(writer.acknowledged) for writer in mine]
+            load.mark()
             load.wait_for(50, what="writes after the replica was promoted")
-        assert all(len(w.acknowledged) > n for w, n in zip(mine, before, strict=True))
+        assert all(len(writer.acknowledged) > writer.marked for writer in mine)
         assert cluster.primary_of(mine[0].key) is not victim
         client = wire.connector.client
         away = max(b - a for w in mine for a, b in pairwise(w.times))
         with capsys.disabled():
             print("\n" + load.report(f"SIGKILL of the primary of {len(mine)} lists", client))
             print(f"its lists could be written again after {away:.2f} s")
-        lost, twice = load.fate(client)
-        assert lost <= 10 * len(mine)  # 50 ms of each thread: the replication's lag
-        assert twice == 0
+        # what was lost before is the replication's lag; a reply on its way is one for each thread
+        assert load.lost_since(client) <= len(mine)
+        assert load.fate(client)[1] == 0, "a write ran twice"
         cluster.restart(victim)
         outcomes = wire.send_many([add(f"again{n}") for n in range(50)])
         assert [outcome.error for outcome in outcomes] == [None] * 50
@@ -187,7 +187,7 @@ def test_a_hanging_primary_costs_its_own_keys_one_timeout_and_the_others_nothing
     cluster = own_cluster(node_timeout=30)  # nobody takes over
     hanging, *others = cluster.primaries()
     bad, good = cluster.key_on(hanging), cluster.key_on(others[0])
-    with wire_to(cluster.url, socket_timeout=0.3) as wire:
+    with wire_to(cluster.url, socket_timeout=2.0) as wire:
         wire.send_many([put(bad, "1"), put(good, "1")])
         cluster.pause(hanging)
         failed, went_on = wire.send_many([get(bad), get(good)])
@@ -206,13 +206,14 @@ def test_a_hanging_primary_is_replaced(own_cluster: StartCluster) -> None:
     cluster = own_cluster()
     hanging = cluster.primaries()[0]
     key = cluster.key_on(hanging)
-    with wire_to(cluster.url, socket_timeout=0.3) as wire:
+    with wire_to(cluster.url, socket_timeout=2.0) as wire:
         assert wire.send(add(key)) == 1
         wait_until(lambda: cluster.client(cluster.replica_of(hanging)).dbsize() == 1)
         cluster.pause(hanging)
         with pytest.raises(ReplyTimeout):
             wire.send(add(key))
-        wait_until(answers(wire, key), timeout=20, what="the replica's promotion")
+        cluster.hurry()
+        wait_until(answers(wire, key), timeout=60, what="the replica's promotion")
         assert wire.send(add(key)) == 2
         cluster.resume(hanging)  # it finds itself a replica
         cluster.settle()

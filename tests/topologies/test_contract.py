@@ -102,7 +102,7 @@ def test_an_event_is_heard_live_and_after_a_cursor(app: Flask, kit: RedisKit) ->
         with kit.events.subscribe(["orders"], user=42) as reader:
             kit.events.publish("orders", "made", {"n": 1})
             kit.events.publish_to_user(42, "told", {"n": 2})
-            found = [reader.get(20), reader.get(20)]
+            found = [reader.get(60), reader.get(20)]
         assert {event.type: event.data for event in found if event} == {
             "made": {"n": 1},
             "told": {"n": 2},
@@ -110,7 +110,7 @@ def test_an_event_is_heard_live_and_after_a_cursor(app: Flask, kit: RedisKit) ->
         cursor = kit.events.cursor(["orders"])
         kit.events.publish("orders", "made", {"n": 3})
         with kit.events.subscribe(["orders"], after=cursor) as reader:
-            later = reader.get(20)
+            later = reader.get(60)
         assert later is not None
         assert later.data == {"n": 3}
 

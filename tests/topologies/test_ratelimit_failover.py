@@ -12,9 +12,6 @@ from tests.ratelimit.asking import claim
 from tests.topologies.rivals import undisputed
 from tests.waiting import wait_until
 
-LAG = 30
-"""Units that a replica may not have received yet, on a busy machine."""
-
 EXACT = claim("{limit}:exact", 300, 600_000_000)
 RACED = claim("{limit}:raced", 5000, 600_000_000)
 BUCKETS = claim("{limit}:buckets", 300, 600_000_000, algorithm="auto")
@@ -28,7 +25,7 @@ def test_what_the_replica_knows_is_counted_and_freed_by_the_same_times(
             assert wire.send(acquire([EXACT, BUCKETS], new_token())).admitted
         before = wire.send(peek([EXACT, BUCKETS]))
         with sentinels.master().client() as master:
-            assert master.wait(1, 5000) >= 1
+            assert master.wait(2, 30_000) == 2
         old = sentinels.failover()
         sentinels.wait_until_switched(old)
         wait_until(lambda: wire.send_many([peek([EXACT])])[0].error is None)
@@ -47,15 +44,16 @@ def test_what_the_replica_knows_is_counted_and_freed_by_the_same_times(
 def test_a_master_that_dies_in_the_middle_of_a_race_costs_no_more_than_the_lag(
     sentinels: SentinelGroup,
 ) -> None:
-    admitted, unknown, held = undisputed(sentinels, lambda: race_through_a_death(sentinels))
+    admitted, unknown, before, held = undisputed(sentinels, lambda: race_through_a_death(sentinels))
     assert held == 5000
-    # nothing is asked twice: a reply that was lost is a unit that nobody got
-    assert 5000 - unknown <= admitted <= 5000 + LAG
+    # nothing is asked twice: a reply that was lost is a unit that nobody got; and the replica has
+    # lost what had not been replicated, at most all that was before
+    assert 5000 - unknown <= admitted <= 5000 + before
 
 
-def race_through_a_death(sentinels: SentinelGroup) -> tuple[int, int, int]:
+def race_through_a_death(sentinels: SentinelGroup) -> tuple[int, int, int, int]:
     """Four threads ask until they are refused. How many units were admitted, how many requests got
-    no answer, and how many units the server holds.
+    no answer, how many units were admitted before the death, and how many the server holds.
     """
     admitted, unknown = [0] * 4, [0] * 4
     over = threading.Event()
@@ -78,8 +76,9 @@ def race_through_a_death(sentinels: SentinelGroup) -> tuple[int, int, int]:
         try:
             wait_until(lambda: sum(admitted) >= 50)
             old = sentinels.kill_master()
+            before = sum(admitted) + len(threads)
             sentinels.wait_until_switched(old)
-            wait_until(lambda: not any(thread.is_alive() for thread in threads), timeout=60)
+            wait_until(lambda: not any(thread.is_alive() for thread in threads), timeout=180)
         finally:
             over.set()
             for thread in threads:
@@ -87,4 +86,4 @@ def race_through_a_death(sentinels: SentinelGroup) -> tuple[int, int, int]:
         old.revive()
         sentinels.wait_until_stable()
         with sentinels.master().client() as master:
-            return sum(admitted), sum(unknown), master.zcard(RACED.key)
+            return sum(admitted), sum(unknown), before, master.zcard(RACED.key)

@@ -60,7 +60,7 @@ def test_a_session_outlives_its_master(sentinels: SentinelGroup, app: Flask) -> 
     gone = leaver.get_cookie("session")
     assert leaver.get("/logout").text == "out"
     with sentinels.master().client() as master:
-        assert master.wait(len(sentinels.replicas()), 5000) > 0  # the logout has arrived there
+        assert master.wait(2, 30_000) == 2  # the logout has arrived at whoever is chosen
     old = sentinels.kill_master()
     statuses: list[int] = []
 
