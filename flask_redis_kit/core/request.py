@@ -184,7 +184,10 @@ class RequestBatch:
             self.finished = True
             self._planner = None  # it knows the request, and so this: garbage only for a collector
             self._pending.clear()
-            self.flush()
+            try:
+                self.flush()
+            finally:
+                self.response = None  # a hook may yet drop it, and who waits for that is told
 
     def flush(self) -> None:
         """Send all that is deferred now; the request goes on.
