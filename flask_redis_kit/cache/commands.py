@@ -259,7 +259,7 @@ def _show(found: Sequence[figures.Figures], days: int) -> None:
         click.echo(f"Nothing was counted {_span(days)}.")
         click.echo(_NOTHING, err=True)
         return
-    heads = ("prefix", "hits", "misses", "hit rate", "stale", "stored", "refused")
+    heads = ("prefix", "hits", "misses", "hit rate", "stale", "renewed", "stored", "refused")
     table([heads, *(display.row(each) for each in found)])
     click.echo("\n" + _FROM.format(span=_span(days)), err=True)
 

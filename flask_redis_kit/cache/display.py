@@ -41,10 +41,10 @@ def facts(found: Inspection) -> dict[str, Any]:
 
 
 def row(each: Figures) -> tuple[str, ...]:
-    """Prefix, hits, misses, hit rate, stale, stored, refused by reason."""
+    """Prefix, hits, misses, hit rate, stale, renewed, stored, refused by reason."""
     refused = ", ".join(f"{count} {reason}" for reason, count in sorted(each.refused.items()))
     rate = "-" if each.rate is None else f"{each.rate:.1%}"
-    counts = (each.hit, each.miss, rate, each.stale, each.stored)
+    counts = (each.hit, each.miss, rate, each.stale, each.renewal, each.stored)
     return (each.subject, *map(str, counts), refused or "0")
 
 

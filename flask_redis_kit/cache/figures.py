@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from flask_redis_kit.cache import log
@@ -21,6 +21,8 @@ _REFUSED = "refused:"
 class Figures:
     """What was counted for one prefix, function or fragment.
 
+    ``renewal``: look-ups that found a value past its time, and computed the next one. If that
+    raises, the old one is served: then it counts as ``stale``, too.
     ``milliseconds`` and ``bytes`` are of the values that were stored: computing time, size.
     """
 
@@ -28,6 +30,7 @@ class Figures:
     hit: int = 0
     miss: int = 0
     stale: int = 0
+    renewal: int = 0
     stored: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     milliseconds: int = 0
@@ -35,14 +38,13 @@ class Figures:
 
     @property
     def rate(self) -> float | None:
-        """The share of look-ups that found something to serve; None if there was none."""
-        found = self.hit + self.stale
-        return found / (found + self.miss) if found + self.miss else None
+        """The share of look-ups for which nothing was computed; None if there was none."""
+        found, computed = self.hit + self.stale, self.miss + self.renewal
+        return found / (found + computed) if found + computed else None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        names = ("subject", "hit", "miss", "stale", "stored", "refused", "milliseconds", "bytes")
-        return {**{name: getattr(self, name) for name in names}, "rate": self.rate}
+        return {**asdict(self), "rate": self.rate}
 
 
 def by_subject(counts: Mapping[tuple[str, str], int]) -> list[Figures]:
@@ -53,7 +55,7 @@ def by_subject(counts: Mapping[tuple[str, str], int]) -> list[Figures]:
         if outcome.startswith(_REFUSED):
             reason = outcome.removeprefix(_REFUSED)
             figures.refused[reason] = figures.refused.get(reason, 0) + amount
-        elif outcome in {"hit", "miss", "stale", "stored", BYTES, MILLISECONDS}:
+        elif outcome in {"hit", "miss", "stale", "renewal", "stored", BYTES, MILLISECONDS}:
             setattr(figures, outcome, getattr(figures, outcome) + amount)
     return [found[subject] for subject in sorted(found)]
 

@@ -112,6 +112,7 @@ class Flights(Landings):
             return self._served_stale(call, stale)
         if not self._judge.is_fresh(call, seen):
             self._busy.learn(call.digest.text, self._lease_ms / 1000)
+            self._tell(call, "renewal")
             return (yield from self._turn(call, place, token, seen, stale))
         yield entry.release(place, token)  # it was renewed between our two looks
         found = yield from self.look(call, decode)

@@ -15,7 +15,7 @@ from blinker import Namespace
 from flask_redis_kit.cache.config import CacheConfig
 from flask_redis_kit.core.feature import Context
 
-Outcome = Literal["hit", "miss", "stale", "stored", "refused"]
+Outcome = Literal["hit", "miss", "stale", "renewal", "stored", "refused"]
 Reason = Literal[
     "session",  # the session was read: it may be one user's
     "authorization",  # the request says who asks
@@ -52,6 +52,9 @@ miss = _signals.signal("redis-kit-cache-miss")
 stale = _signals.signal("redis-kit-cache-stale")
 """A value past its time was served, within its grace period. ``subject``."""
 
+renewal = _signals.signal("redis-kit-cache-renewal")
+"""A value past its time was found, and whoever has found it computes the next one. ``subject``."""
+
 stored = _signals.signal("redis-kit-cache-stored")
 """A value was stored. ``subject``; ``size`` in bytes; ``milliseconds``: how long computing it took,
 0 for a value by hand."""
@@ -59,7 +62,14 @@ stored = _signals.signal("redis-kit-cache-stored")
 refused = _signals.signal("redis-kit-cache-refused")
 """A value was computed, or set, and not stored. ``subject``; ``reason``: one of ``Reason``."""
 
-_by_outcome = {"hit": hit, "miss": miss, "stale": stale, "stored": stored, "refused": refused}
+_by_outcome = {
+    "hit": hit,
+    "miss": miss,
+    "stale": stale,
+    "renewal": renewal,
+    "stored": stored,
+    "refused": refused,
+}
 
 
 class Reporter(Protocol):

@@ -207,6 +207,7 @@ class Visit:
         if isinstance(found, Hit):
             report(self.engine, page.subject, "hit" if found.fresh_ms > 0 else "stale")
             return found
+        report(self.engine, page.subject, "miss")
         return turn
 
     def _decode(self, payload: bytes | memoryview) -> Representation:

@@ -57,9 +57,9 @@ def test_stats_add_up_all_processes_by_prefix(
     kit.cache.invalidate_tags("a", "b")
     result = command("stats", "--entries")
     assert result.exit_code == 0, result.output
-    heads = ["prefix", "hits", "misses", "hit rate", "stale", "stored", "refused"]
+    heads = ["prefix", "hits", "misses", "hit rate", "stale", "renewed", "stored", "refused"]
     assert re.split(r"  +", result.stdout.splitlines()[0]) == heads
-    assert row_of(result, "product") == ["product", "4", "2", "66.7%", "0", "1", "1 encoding"]
+    assert row_of(result, "product") == ["product", "4", "2", "66.7%", "0", "0", "1", "1 encoding"]
     assert row_of(result, "(by hand)")[:4] == ["(by hand)", "0", "1", "0.0%"]
     assert "log: 2 invalidated tags" in result.stdout
     assert "1 invalidations since it was made" in result.stdout

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
-from flask_redis_kit import RedisKit
+from flask_redis_kit import RedisKit, cache_result
 from flask_redis_kit.cache.figures import Figures, by_subject
 from tests.cache.conftest import MakeKit
 from tests.harness.proxy import Proxy
@@ -72,6 +73,7 @@ def test_figures_from_counts() -> None:
     counts = {
         ("b", "hit"): 3,
         ("b", "stale"): 1,
+        ("b", "renewal"): 3,
         ("b", "miss"): 1,
         ("b", "refused:session"): 2,
         ("b", "refused:size"): 1,
@@ -81,10 +83,40 @@ def test_figures_from_counts() -> None:
     }
     a, b = by_subject(counts)
     assert (a.subject, a.bytes, a.rate) == ("a", 10, None)
-    assert (b.hit, b.stale, b.miss, b.rate) == (3, 1, 1, 0.8)
+    assert (b.hit, b.stale, b.miss, b.renewal, b.rate) == (3, 1, 1, 3, 0.5)
     assert b.refused == {"session": 2, "size": 1}
     assert b.milliseconds == 70
-    assert json.loads(json.dumps(b.as_dict()))["rate"] == 0.8
+    assert json.loads(json.dumps(b.as_dict()))["rate"] == 0.5
+
+
+def test_a_renewal_is_neither_a_hit_nor_a_miss(kit: RedisKit, app: Flask) -> None:
+    calls: list[int] = []
+
+    @app.get("/")
+    @cache_result("page", ttl=100, grace=100, tags=["t"])
+    def page() -> str:
+        calls.append(1)
+        return "x"
+
+    client = app.test_client()
+    for _ in range(2):
+        client.get("/")
+    kit.cache.invalidate_tags("t", soft=True)
+    assert "fwd=stale; stored" in client.get("/").headers["Cache-Status"]
+    client.get("/")
+    found = figures(kit)["page"]
+    assert (found.hit, found.miss, found.stale, found.renewal, found.stored) == (2, 1, 0, 1, 2)
+    assert found.rate == 0.5
+    assert len(calls) == 2
+
+
+def test_a_miss_of_head_counts(kit: RedisKit, app: Flask) -> None:
+    app.add_url_rule("/", "page", cache_result("page")(lambda: "x"))
+    app.test_client().head("/")
+    app.test_client().get("/")
+    app.test_client().head("/")
+    found = figures(kit)["page"]
+    assert (found.hit, found.miss, found.stored) == (1, 2, 1)
 
 
 def test_switched_off_nothing_is_counted(make_kit: MakeKit, proxy: Proxy) -> None:

@@ -255,7 +255,7 @@ def test_the_outcomes_are_counted(value: Value) -> None:
 
         return listen
 
-    names = ("hit", "miss", "stale", "stored", "refused")
+    names = ("hit", "miss", "stale", "renewal", "stored", "refused")
     listeners = [listener(name) for name in names]
     for name, each in zip(names, listeners, strict=True):
         getattr(signals, name).connect(each, app)
@@ -274,5 +274,6 @@ def test_the_outcomes_are_counted(value: Value) -> None:
     value.get(new)
     assert {subject for _, subject in told} == {"test"}
     assert [name for name, _ in told] == [
-        *("stale", "stale", "miss", "miss", "refused invalidated", "miss", "stored", "hit"),
+        *("renewal", "stale", "stale"),
+        *("miss", "miss", "refused invalidated", "miss", "stored", "hit"),
     ]

@@ -16,7 +16,7 @@ from tests.cache.conftest import MakeKit
 from tests.harness.proxy import Proxy
 
 Told = list[tuple[str, dict[str, Any]]]
-NAMES = ("hit", "miss", "stale", "stored", "refused")
+NAMES = ("hit", "miss", "stale", "renewal", "stored", "refused")
 
 
 @pytest.fixture
