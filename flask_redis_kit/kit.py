@@ -243,7 +243,7 @@ class RedisKit:
         signals.job_progress.connect(tell)
 
     def state(self) -> KitState:
-        """The state in the current application; outside of any, in the only one initialised."""
+        """The state in the current application; outside of any, in the only one that is open."""
         app = current_application()
         if app is None:
             return self._only_state()
@@ -255,7 +255,8 @@ class RedisKit:
         latest = None if self._latest is None else self._latest()
         if latest is not None and len(self._states) == 1:
             return latest
-        states = list(self._states)
+        every = list(self._states)
+        states = [state for state in every if not state.closed] or every
         if len(states) == 1:
             return states[0]
         if not states:
@@ -352,7 +353,10 @@ class RedisKit:
         return blueprint
 
     def close(self) -> None:
-        """End what the current application opened: engines, connections, the embedded server."""
+        """End what the current application opened: engines, connections, the embedded server.
+
+        Outside of an application another one, if it is the only one left, is meant from now on.
+        """
         state = self.state()
         for name, feature in self._features.items():
             engine = state.built(name)
@@ -360,6 +364,7 @@ class RedisKit:
                 feature.close(engine)
         state.report_counts()
         state.connectors.close()
+        state.closed = True
 
     def __repr__(self) -> str:
         return f"RedisKit(name={self.name!r}, features={tuple(self._features)!r})"

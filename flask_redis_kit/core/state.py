@@ -28,6 +28,8 @@ class KitState(AppState):
         self.core = core
         self.prefix = prefix
         self.settings: list[config.Setting] = []
+        self.closed = False
+        """Whether ``kit.close()`` was called; what is used again nevertheless is opened again."""
         self.receivers: list[object] = []
         """Receivers of signals, kept alive for as long as the application."""
         self.keys = KeyBuilder(core.namespace or kit_namespace(app.name, kit_name))

@@ -109,6 +109,18 @@ def test_outside_a_context_the_only_application_is_meant(server: Server) -> None
         assert kit.client.get("frk-free") == b"1"
 
 
+def test_outside_a_context_an_application_that_was_closed_is_not_meant(server: Server) -> None:
+    kit = RedisKit()
+    apps = [make_app(name, REDIS_URL=server.url) for name in ("one", "two", "three")]
+    for app in apps:  # as tests do, that make an application each
+        kit.init_app(app)
+        assert kit.state().app is app
+        with app.app_context():
+            kit.close()
+    with pytest.raises(NotInitialized, match="3 applications"):
+        kit.client  # noqa: B018  # none is open
+
+
 def test_two_applications_share_a_kit_and_nothing_else(
     server: Server, extra_keyspace: list[Spec]
 ) -> None:
