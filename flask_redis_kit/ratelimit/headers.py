@@ -51,17 +51,18 @@ def limit_headers(results: Sequence[RateLimitResult], dialects: Sequence[str]) -
     shown = [result for result in results if is_shown(result)]
     told = [(each.policy, each.limit, each.window, each.kind, each.cost) for each in shown]
     form = form_of(tuple(told), tuple(dialects))
-    return form.filled([form.row_of(n, each) for n, each in enumerate(shown)])
+    return form.filled([form.row(n, each) for n, each in enumerate(shown)])
 
 
 class Form:
     """The headers of certain limits, written as far as they are the same each time."""
 
-    __slots__ = ("_dialects", "_names", "_policies", "_told", "_units")
+    __slots__ = ("_dialects", "_leased", "_names", "_policies", "_told", "_units")
 
     def __init__(self, told: tuple[Told, ...], dialects: tuple[str, ...]) -> None:
         self._told = told
         self._dialects = dialects
+        self._leased = [kind == "concurrency" for _, _, _, kind, _ in told]
         self._units = [(X_LIMIT, str(limit)) for _, limit, _, _, _ in told]
         self._names = [
             structured_string(each) for each in _distinct([policy for policy, *_ in told])
@@ -73,16 +74,23 @@ class Form:
         ]
         self._policies = (POLICY, ", ".join(policies))
 
-    def row(self, n: int, left: int, reset: float, retry: float, *, allowed: bool) -> Row:
-        """How the limit at place ``n`` stands. Seconds; ``retry``: infinite if never."""
-        if allowed:
-            return (True, self._told[n][3] == "concurrency", left, -reset, n)
-        return (False, False, 0, -retry, n)
-
-    def row_of(self, n: int, result: RateLimitResult) -> Row:
+    def row(self, n: int, result: RateLimitResult) -> Row:
         """How the limit at place ``n`` stands."""
-        left, allowed = result.remaining, result.allowed
-        return self.row(n, left, result.reset_after, result.retry_after, allowed=allowed)
+        if result.allowed:
+            return (True, self._leased[n], result.remaining, -result.reset_after, n)
+        return (False, False, 0, -result.retry_after, n)
+
+    def rows(self, numbers: Sequence[int], places: Sequence[int]) -> list[Row]:
+        """How the limits stand by the script's numbers; each has its first at one of ``places``."""
+        rows: list[Row] = []
+        for n, at in enumerate(places):
+            left, reset, _, retry = numbers[at : at + 4]
+            if retry == 0:
+                rows.append((True, self._leased[n], left, reset / -1_000_000, n))
+            else:
+                wait = -math.inf if retry < 0 else retry / -1_000_000
+                rows.append((False, False, 0, wait, n))
+        return rows
 
     def filled(self, rows: Sequence[Row]) -> list[Field]:
         """The headers, from a row for each limit in their order."""
@@ -107,13 +115,14 @@ class Form:
     def _states(self, rows: Sequence[Row], dialect: str) -> str:
         available, until = _UNITS[dialect]
         states: list[str] = []
-        for name, row, told in zip(self._names, rows, self._told, strict=True):
+        for name, row, leased in zip(self._names, rows, self._leased, strict=True):
             state = f"{name};{available}={row[2]}"
-            wait = math.ceil(self._wait(row)) if told[3] == "rate" else 0
-            if wait:
+            if row[3] and not leased:
+                wait = math.ceil(-row[3] if row[3] > -_LARGEST else self._wait(row))
                 state += f";{until}={wait if wait < _LARGEST else _LARGEST}"
-            if dialect == "draft-11" and row[0] and told[4] != 1:
-                state += f";c={told[4]}"
+            if dialect == "draft-11" and row[0]:
+                cost = self._told[row[4]][4]
+                state += f";c={cost}" if cost != 1 else ""
             states.append(state)
         return ", ".join(states)
 

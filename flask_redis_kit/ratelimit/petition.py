@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -13,7 +12,15 @@ from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.headers import Field, Form, form_of
 from flask_redis_kit.ratelimit.limits import Claim, checked_cost
 from flask_redis_kit.ratelimit.rule import Rule
-from flask_redis_kit.ratelimit.scripts import Verdict, acquire, counting, peek, repeated
+from flask_redis_kit.ratelimit.scripts import (
+    EACH,
+    FIRST,
+    Verdict,
+    acquire,
+    counting,
+    peek,
+    repeated,
+)
 
 Question = tuple[str | int, ...]
 """For each claim its key, limit, cost and shadow: what a refusal was the answer to."""
@@ -38,7 +45,7 @@ class Petition:
         "_call",
         "_form",
         "_kept",
-        "_shown",
+        "_places",
         "_subjects",
         "claims",
         "conditional",
@@ -57,7 +64,7 @@ class Petition:
         self._call: RepeatedCall | None = None
         self._subjects: tuple[str, ...] | None = None
         self._form: Form | None = None
-        self._shown: tuple[int, ...] = ()
+        self._places: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, asked: Petition | Iterable[Claim]) -> Petition:
@@ -96,21 +103,15 @@ class Petition:
     def headers(self, decision: Decision, dialects: tuple[str, ...]) -> list[Field]:
         """The headers that tell how the limits stand: by the server, or by a refusal known here."""
         form = self._form or self._made_form(dialects)
-        rows = []
-        if decision.verdict is not None:
-            numbers = decision.verdict.numbers
-            for n, at in enumerate(self._shown):
-                left, reset, _, retry = numbers[5 * at + 2 : 5 * at + 6]
-                wait = math.inf if retry < 0 else retry / 1_000_000
-                rows.append(form.row(n, left, reset / 1_000_000, wait, allowed=retry == 0))
-        else:
-            for n, at in enumerate(self._shown):
-                rows.append(form.row_of(n, decision.results[at]))
-        return form.filled(rows)
+        verdict = decision.verdict
+        if verdict is not None:
+            return form.filled(form.rows(verdict.numbers, self._places))
+        shown = [result for result in decision.results if not result.shadow]
+        return form.filled([form.row(n, result) for n, result in enumerate(shown)])
 
     def _made_form(self, dialects: tuple[str, ...]) -> Form:
         told = [(n, claim) for n, claim in enumerate(self.claims) if not claim.limit.shadow]
-        self._shown = tuple(n for n, _ in told)
+        self._places = tuple(FIRST + EACH * n for n, _ in told)
         limits = [(claim.limit, claim.cost) for _, claim in told]
         form = form_of(
             tuple((each.policy, each.limit, each.window, each.kind, c) for each, c in limits),

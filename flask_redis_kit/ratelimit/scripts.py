@@ -18,6 +18,10 @@ HANDBACK = Script("flask_redis_kit.ratelimit", "lua/handback.lua")
 RENEW = Script("flask_redis_kit.ratelimit", "lua/renew.lua")
 
 
+FIRST, EACH = 2, 5
+"""Where in the reply of ``acquire.lua`` the numbers of the first limit begin; how many each has."""
+
+
 class Standing(NamedTuple):
     """How one limit stands; see the header of ``acquire.lua``."""
 
@@ -52,12 +56,12 @@ class Verdict:
     @property
     def all_fit(self) -> bool:
         """Every limit had room, shadows too."""
-        return not any(self.numbers[5::5])
+        return not any(self.numbers[FIRST + 3 :: EACH])
 
     @property
     def standings(self) -> tuple[Standing, ...]:
         """How each limit stands."""
-        fields = iter(self.numbers[2:])
+        fields = iter(self.numbers[FIRST:])
         rows = zip(fields, fields, fields, fields, fields, strict=True)
         return tuple(starmap(Standing, rows))
 
