@@ -20,6 +20,7 @@ from typing import Any
 from redis import ConnectionPool
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from flask_redis_kit.core.errors import PoolExhausted
@@ -146,6 +147,8 @@ class Pool(ConnectionPool):
         if connection.health_check_interval:
             try:
                 connection.check_health()
+            except ResponseError:
+                pass  # it answers, if only that this user may not PING
             except (RedisConnectionError, RedisTimeoutError, OSError):
                 # broken, or forgotten on the way there; a server that hangs is found by connecting
                 connection.disconnect()

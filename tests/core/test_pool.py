@@ -11,7 +11,7 @@ import pytest
 from flask_redis_kit.core.errors import PoolExhausted, ServerUnavailable
 from flask_redis_kit.core.exchange import Exchange, first
 from flask_redis_kit.core.pool import Pool
-from tests.core.connecting import wire_to
+from tests.core.connecting import get, wire_to
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
 from tests.waiting import wait_until
@@ -161,3 +161,17 @@ def test_a_server_that_hangs_when_an_idle_connection_is_used_is_away(server: Ser
         server.pause()
         with pytest.raises(ServerUnavailable):
             wire.send(ping())
+
+
+def test_a_user_who_may_not_ping_can_use_idle_connections(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    with server.client() as admin:
+        admin.acl_setuser(
+            "shop", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-ping"]
+        )
+    with wire_to(server.url.replace("//", "//shop:secret@"), max_connections=1) as wire:
+        assert wire.send(get("x")) is None
+        let_idle(pool_of(wire))
+        assert wire.send(get("x")) is None
