@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NoReturn, ParamSpec, TypeVar, Unpack, cast
+from typing import Any, NoReturn, TypeVar, Unpack, cast
 
 from flask import Blueprint, Flask
 from flask.views import View
@@ -26,8 +26,7 @@ from flask_redis_kit.ratelimit.guard import Locate, guarded
 from flask_redis_kit.ratelimit.identity import KeyFunc, RateLimitKeyError
 from flask_redis_kit.ratelimit.rule import DEFAULT_WINDOW, LimitSpec, Rule
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 FEATURE = "ratelimit"
 
@@ -41,8 +40,8 @@ class Limiting:
         self._rule = rule
         self._locate = locate
 
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function behind the limit."""
+    def __call__(self, function: F) -> F:
+        """The function behind the limit; what hangs on it (``invalidate``) hangs on this, too."""
         view_class: object = function
         if isinstance(view_class, type) and issubclass(view_class, View):
             view_class.decorators = [*view_class.decorators, self]
@@ -52,7 +51,7 @@ class Limiting:
                 f"@rate_limit decorates functions, not {function!r}. Its views are limited by "
                 "kit.ratelimit.limit(blueprint, ...)."
             )
-        return guarded(function, self._rule, self._locate)
+        return cast("F", guarded(function, self._rule, self._locate))
 
     @property
     def __name__(self) -> NoReturn:

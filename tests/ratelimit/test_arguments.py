@@ -92,11 +92,11 @@ def test_a_wrong_key_func_is_refused_at_once(key_func: Any) -> None:
 
 def test_what_is_no_function_can_not_be_limited() -> None:
     with pytest.raises(TypeError, match="decorates functions"):
-        rate_limit(limit=1, window=60)(property(len))  # type: ignore[arg-type]
+        rate_limit(limit=1, window=60)(property(len))  # type: ignore[type-var]
     with pytest.raises(TypeError, match="inside @staticmethod"):
         rate_limit(limit=1, window=60)(staticmethod(later))
     with pytest.raises(TypeError, match=r"by kit\.ratelimit\.limit\(blueprint, \.\.\.\)"):
-        rate_limit(limit=1, window=60)(Blueprint("shop", __name__))  # type: ignore[arg-type]
+        rate_limit(limit=1, window=60)(Blueprint("shop", __name__))  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("key", [None, "", b"", (), ("",), ("a", None), 1.5, True, ["a"], {}])

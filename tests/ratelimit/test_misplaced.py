@@ -79,7 +79,7 @@ also_limited = rate_limit(limit=1)(plain_form)
 
 
 def test_a_view_whose_limited_form_is_meant_for_others_is_none(limited: Limited) -> None:
-    free = limited.kit.ratelimit.exempt(lambda: "ok")
+    free: Callable[[], str] = limited.kit.ratelimit.exempt(lambda: "ok")
     work = limited.kit.ratelimit.rate_limit(1, key_func=lambda: "k")(free)
     limited.app.add_url_rule("/module", "module", plain_form)  # another name is the limited one's
     limited.app.add_url_rule("/exempt", "exempt", free)  # it says so

@@ -7,6 +7,7 @@ from typing import assert_type
 
 import redis
 from flask import Flask
+from flask.views import MethodView
 from sqlalchemy.orm import sessionmaker
 
 from flask_redis_kit import RedisKit, RedisSessionInterface, cache_result, rate_limit
@@ -34,6 +35,19 @@ def search(words: str) -> list[str]:
 @concurrency_limit(3, lease=5)
 async def report(month: int) -> bytes:
     return b""
+
+
+@app.get("/shelves/<int:number>")
+@rate_limit(limit=10, window=60)
+@cache_result(ttl=60)
+def shelf(number: int) -> list[str]:
+    return [str(number)]
+
+
+@rate_limit(limit=10, window=60)
+class Shelves(MethodView):
+    def get(self) -> str:
+        return "all"
 
 
 @kit.queue.task
@@ -71,6 +85,10 @@ async def awaited() -> None:
 
 
 assert_type(price.refresh(1), float)
+assert_type(shelf(1), list[str])
+shelf.invalidate(1)
+shelf("one")  # type: ignore[arg-type]
+Shelves.as_view("shelves")
 assert_type(price.cached_many([1, (2, "USD")]), list[float])
 assert_type(price.cache_key(1), str)
 assert_type(price.uncached(1), float)
