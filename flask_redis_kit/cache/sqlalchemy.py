@@ -53,6 +53,13 @@ class Commits:
         found = _session_of(session)
         pending = _pending(found)
         transaction = found.get_nested_transaction() or found.get_transaction()
+        while transaction is not None and not transaction.is_active and not found.twophase:
+            # an after_commit listener asks: what it was told is done, and may not be told to us.
+            # (If it can only be rolled back, this invalidates once too often.)
+            if transaction.parent is None:
+                self._locate().invalidation.eventually(tags)
+                return
+            transaction = _owner(transaction.parent)
         record = pending.waiting if transaction is None else pending.of.setdefault(transaction, {})
         record.update(dict.fromkeys(tags))
         self._listen(found)

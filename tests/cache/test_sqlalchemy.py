@@ -122,6 +122,60 @@ def test_tags_named_before_the_transaction_begins_are_of_the_next_one(
     assert tags.invalidated("a") == [], "and of no other one"
 
 
+@pytest.mark.parametrize("of", ["all", "these", "this one"])
+@pytest.mark.parametrize("name", ["before_commit", "after_commit"])
+@pytest.mark.parametrize("known", [False, True], ids=["first", "again"])
+def test_listeners_to_a_commit_may_name_tags(
+    kit: RedisKit, database: Engine, tags: Watched, of: str, name: str, known: bool
+) -> None:
+    """Of all sessions, of those of a sessionmaker, or of one alone."""
+    if (of, name) == ("this one", "before_commit"):
+        known = True  # SQLAlchemy lets nobody listen to what it is telling just now: see the docs
+
+    class Own(Session):
+        """Or the listener would stay for other tests."""
+
+    maker = sessionmaker(database, class_=Own)
+
+    def listener(session: Session) -> None:
+        if session is mine:
+            kit.cache.invalidate_after_commit(session, "named")
+
+    with maker() as mine:
+        if known:
+            kit.cache.invalidate_after_commit(mine, "other")
+        target: Any = {"all": Own, "these": maker, "this one": mine}[of]
+        event.listen(target, name, listener)
+        for _ in range(2):
+            tags.watch("named")
+            mine.get_one(Product, 1).name += "!"
+            assert tags.invalidated("named") == []
+            mine.commit()
+            assert tags.invalidated("named") == ["named"]
+
+
+def test_a_savepoint_that_is_told_of_is_no_commit_yet(
+    kit: RedisKit, database: Engine, tags: Watched
+) -> None:
+    maker = sessionmaker(database)
+    told: list[bool] = []
+
+    @event.listens_for(maker, "after_commit")
+    def listener(session: Session) -> None:
+        told.append(session.in_nested_transaction())
+        if told[-1]:
+            kit.cache.invalidate_after_commit(session, "named")
+
+    with maker() as session:
+        tags.watch("named")
+        with session.begin_nested():
+            session.get_one(Product, 1).name += "!"
+        assert told == [True]
+        assert tags.invalidated("named") == []
+        session.commit()
+        assert tags.invalidated("named") == ["named"]
+
+
 @pytest.mark.parametrize("end", ["rollback", "close", "error"])
 def test_without_a_commit_nothing_is_invalidated(
     end: str, kit: RedisKit, session: Session, tags: Watched
