@@ -7,11 +7,13 @@ circuit breaker. It connects at the first command, never before, and again in a 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from typing import Any
 
 import redis
+from redis.exceptions import NoPermissionError
 from redis.maint_notifications import MaintNotificationsConfig
 from werkzeug.utils import import_string
 
@@ -209,7 +211,8 @@ def _ping(pool: Pool) -> None:
     connection: Any = pool.get_connection()
     try:
         connection.send_command("PING", check_health=False)
-        connection.read_response()
+        with contextlib.suppress(NoPermissionError):  # it answers all the same
+            connection.read_response()
     except BaseException:
         connection.disconnect()
         raise

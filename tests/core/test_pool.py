@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_redis_kit.core.errors import PoolExhausted, ServerUnavailable
+from flask_redis_kit.core.errors import CircuitOpen, PoolExhausted, ServerUnavailable
 from flask_redis_kit.core.exchange import Exchange, first
 from flask_redis_kit.core.pool import Pool
 from tests.core.connecting import get, wire_to
@@ -163,15 +163,44 @@ def test_a_server_that_hangs_when_an_idle_connection_is_used_is_away(server: Ser
             wire.send(ping())
 
 
-def test_a_user_who_may_not_ping_can_use_idle_connections(
-    own_server: Callable[..., Server],
-) -> None:
+@pytest.fixture
+def url_without_ping(own_server: Callable[..., Server]) -> tuple[str, Server]:
+    """A server, and its address for a user who may do all but PING."""
     server = own_server()
     with server.client() as admin:
         admin.acl_setuser(
             "shop", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-ping"]
         )
-    with wire_to(server.url.replace("//", "//shop:secret@"), max_connections=1) as wire:
+    return server.url.replace("//", "//shop:secret@"), server
+
+
+def test_a_user_who_may_not_ping_can_use_idle_connections(
+    url_without_ping: tuple[str, Server],
+) -> None:
+    with wire_to(url_without_ping[0], max_connections=1) as wire:
         assert wire.send(get("x")) is None
         let_idle(pool_of(wire))
         assert wire.send(get("x")) is None
+
+
+def test_a_user_who_may_not_ping_is_served_again_after_an_outage(
+    url_without_ping: tuple[str, Server],
+) -> None:
+    url, server = url_without_ping
+    with wire_to(url, socket_timeout=0.2, socket_connect_timeout=0.2) as wire:
+        assert wire.send(get("x")) is None
+        server.pause()
+        with pytest.raises(ServerUnavailable):
+            wire.send(get("x"))
+        with pytest.raises(CircuitOpen):
+            wire.send(get("x"))
+        server.resume()
+
+        def serves() -> bool:
+            try:
+                wire.send(get("x"))
+            except ServerUnavailable:
+                return False
+            return True
+
+        wait_until(serves)
