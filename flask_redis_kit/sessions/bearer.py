@@ -163,7 +163,6 @@ class RedisSessionManager:
         idle = store.config.idle_of(app.permanent_session_lifetime)
         return Span(
             store.config,
-            store.codec,
             found,
             idle=idle,
             life=life,

@@ -17,7 +17,7 @@ from flask_redis_kit.sessions.census import Census
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.devices import SessionInfo
 from flask_redis_kit.sessions.ids import is_id
-from flask_redis_kit.sessions.record import DEVICE, NOTHING, Loaded, device_of
+from flask_redis_kit.sessions.record import NOTHING, Loaded, device_of
 from flask_redis_kit.sessions.store import SessionStore
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -242,7 +242,7 @@ def _shown(value: object) -> object:
 
 
 def _described(store: SessionStore, handle: str, found: Loaded, *, values: bool) -> dict[str, Any]:
-    device = device_of(store.codec, found.own.get(DEVICE))
+    device = device_of(found.device)
     keys: dict[str, dict[str, Any]] = {}
     for name, data in sorted(found.fields.items()):
         keys[name] = {"bytes": len(data)}

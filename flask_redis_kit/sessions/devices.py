@@ -21,10 +21,8 @@ from flask_redis_kit.core.exchange import Exchange, Outcome
 from flask_redis_kit.core.failure import FAILURES
 from flask_redis_kit.sessions.ids import is_id, new_incarnation
 from flask_redis_kit.sessions.record import (
-    DEVICE,
     NOTHING,
     REVOKED,
-    SEEN,
     Loaded,
     device_of,
     user_text,
@@ -169,8 +167,8 @@ class Devices:
             raise error
 
     def _info(self, handle: str, found: Loaded, now: float, current: str | None) -> SessionInfo:
-        device = device_of(self._store.codec, found.own.get(DEVICE))
-        seen = found.number(SEEN)
+        device = device_of(found.device)
+        seen = found.seen
         return SessionInfo(
             handle,
             _moment(found.created),
@@ -185,7 +183,7 @@ class Devices:
 
 def _last_use(found: Loaded) -> tuple[float, float]:
     """When it was used last, in whole seconds; of several in one second the oldest comes first."""
-    return found.number(SEEN) or 0.0, found.renewed or 0.0
+    return found.seen or 0.0, found.renewed or 0.0
 
 
 def _tombstone() -> bytes:

@@ -25,14 +25,13 @@ from flask_redis_kit.sessions.ids import digest_of, new_incarnation
 from flask_redis_kit.sessions.legacy import Legacy, LegacyStore, Unreadable
 from flask_redis_kit.sessions.record import (
     DESTROYED,
-    DEVICE,
     MOVED,
     NOTHING,
-    SEEN,
+    OWNER,
     TOMBSTONE,
-    USER,
     Loaded,
-    owned_by,
+    Owner,
+    owner_of,
     user_text,
 )
 from flask_redis_kit.sessions.store import Created, Saved, SessionStore, whole
@@ -165,10 +164,11 @@ class Moving:
                 self._store.unreadable(digest_of(sid), name, error)
         return fields
 
-    def _owner(self, fields: Mapping[str, Any]) -> dict[bytes, bytes]:
+    def _owner(self, fields: Mapping[str, Any], device: bytes = b"") -> dict[bytes, bytes]:
         for key in self._store.config.identity_keys:
             if fields.get(key) is not None:
-                return owned_by(fields[key], None, self._store.codec)
+                owner = Owner(user_text(fields[key]), time.time(), device)
+                return {OWNER: owner.stored()}
         return {}
 
     # what Flask-Session did with it since
@@ -213,8 +213,8 @@ class Moving:
         removed = [name for name in moved.fields if name not in old.fields]
         fields = {name: data for name, data in found.fields.items() if name not in removed}
         fields |= changed
-        owner = self._owner(self._identity(fields))
-        nobodys = [name for name in (USER, SEEN, DEVICE) if not owner and name in found.own]
+        owner = self._owner(self._identity(fields), found.device or b"")
+        nobodys = [OWNER] if not owner and OWNER in found.own else []
         changes = Changes(
             {name.encode(): data for name, data in changed.items()}
             | owner
@@ -229,17 +229,18 @@ class Moving:
     def _write(self, send: SendMany, sid: str, found: Loaded, changes: Changes) -> Saved:
         store, session = self._store, digest_of(sid)
         seconds = max(1.0, found.seconds)
-        user = changes.changed.get(USER)
+        owner = owner_of(changes.changed.get(OWNER, b""))
+        user = None if owner is None else owner.user.decode()
         if user is not None:
-            entry = store.index.enrol(user.decode(), session, max(seconds, self._least))
+            entry = store.index.enrol(user, session, max(seconds, self._least))
             send([entry])[0].result()
         incarnation, moved = found.incarnation or b"", found.own[MOVED]
         save = store.save(session, incarnation, seconds, changes, moved=moved)
         outcome: Outcome[Saved] = send([save])[0]
         saved = store.settled(session, outcome, Saved.GONE)
         after: list[Exchange[Any]] = [self._legacy.retire(sid, self._grace)]
-        owned = user is not None or USER in changes.removed
-        if owned and found.user is not None and user != user_text(found.user):
+        owned = user is not None or OWNER in changes.removed
+        if owned and found.user is not None and user != found.user:
             after.append(store.index.remove(found.user, [session]))
         send(after)
         return saved

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from flask_redis_kit.core.codec import Codec
-from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Reply, pairs
 from flask_redis_kit.sessions.ids import began, digest_of
 
@@ -18,20 +16,16 @@ DEADLINE: Final = b"\0a"
 """When it ends at the latest: seconds since 1970, as text."""
 CREATED: Final = b"\0b"
 """When it began under another id: seconds since 1970, as text."""
-DEVICE: Final = b"\0d"
-"""Of a session with a user: what it was last used with; see ``Device``."""
 LIFE: Final = b"\0e"
 """How long it lives without being used, where ``set_expiry`` said so: seconds, as text."""
 MOVED: Final = b"\0m"
 """Of a session that was Flask-Session's: when it was moved, and what it was then; ``moving.py``."""
-SEEN: Final = b"\0s"
-"""Of a session with a user: when it was last used, in whole seconds since 1970, as text."""
-USER: Final = b"\0u"
-"""Whose it is: ``str(user)``."""
+OWNER: Final = b"\0u"
+"""Of a session with a user: whose it is, when it was last used, and with what; see ``Owner``."""
 TOMBSTONE: Final = b"\0x"
 """Of a session that has ended: one of the reasons below, then what tells this end from another."""
 
-OWN: Final = (INCARNATION, DEADLINE, CREATED, DEVICE, LIFE, SEEN, USER, TOMBSTONE)
+OWN: Final = (INCARNATION, DEADLINE, CREATED, LIFE, OWNER, TOMBSTONE)
 
 ROTATED: Final = b"r"
 DESTROYED: Final = b"d"
@@ -126,10 +120,28 @@ class Loaded(NamedTuple):
         return self.number(CREATED) or self.renewed
 
     @property
+    def owner(self) -> Owner | None:
+        """Whose it is, as stored; None: nobody's, or that can't be read."""
+        stored = self.own.get(OWNER)
+        return None if stored is None else owner_of(stored)
+
+    @property
     def user(self) -> str | None:
         """Whose it is, as stored."""
-        stored = self.own.get(USER)
-        return None if stored is None else stored.decode(errors="replace")
+        owner = self.owner
+        return None if owner is None else owner.user.decode(errors="replace")
+
+    @property
+    def seen(self) -> float | None:
+        """When it was last used, of a session with a user: seconds since 1970."""
+        owner = self.owner
+        return None if owner is None else owner.seen
+
+    @property
+    def device(self) -> bytes | None:
+        """What it was last used with, as stored; see ``device_of``."""
+        owner = self.owner
+        return None if owner is None or not owner.device else owner.device
 
     @property
     def ended(self) -> bool:
@@ -145,6 +157,39 @@ class Loaded(NamedTuple):
             return float(stored)
         except ValueError:
             return None
+
+
+class Owner(NamedTuple):
+    """The user of a session: one field, as each costs more than what is in it.
+
+    ``user``    whose it is; see ``user_text``.
+    ``seen``    when it was last used, in whole seconds since 1970.
+    ``device``  what with; see ``Device``. Empty: not known.
+    """
+
+    user: bytes
+    seen: float
+    device: bytes
+
+    def stored(self) -> bytes:
+        """As it is stored; ``destroy.lua`` reads that, too."""
+        return b"%d:%b%b" % (self.seen, owner_name(self.user), self.device)
+
+
+def owner_name(user: bytes) -> bytes:
+    """How ``Owner.stored`` names a user, which is no beginning of another one's name."""
+    return b"%d:%b" % (len(user), user)
+
+
+def owner_of(stored: bytes) -> Owner | None:
+    """What was stored, None if it can't be read."""
+    try:
+        seen, length, rest = stored.split(b":", 2)
+        end = int(length)
+        # what Owner(…) does, and faster
+        return tuple.__new__(Owner, (rest[:end], float(seen), rest[end:]))
+    except ValueError:
+        return None
 
 
 NO_FIELDS: Final = StoredFields({})
@@ -192,20 +237,15 @@ class Device(NamedTuple):
     user_agent: str
     address: str
 
-    def stored(self, codec: Codec) -> bytes:
-        """As it is stored; long names are cut."""
-        return codec.encode([self.user_agent[:250], self.address[:50]])
+    def stored(self) -> bytes:
+        """As it is stored; long names are cut. Neither part can hold the end of a line."""
+        return f"{self.address[:50]}\n{self.user_agent[:250]}".encode(errors="replace")
 
 
-def device_of(codec: Codec, data: bytes | None) -> Device:
-    """What was stored, with empty parts where it can't be read."""
-    if data is None:
-        return Device("", "")
-    try:
-        agent, address = codec.decode(data)
-        return Device(str(agent), str(address))
-    except (CodecError, TypeError, ValueError):
-        return Device("", "")
+def device_of(data: bytes | None) -> Device:
+    """What was stored; empty parts for nothing."""
+    address, _, agent = (data or b"").decode(errors="replace").partition("\n")
+    return Device(agent, address)
 
 
 def user_digest(user: str) -> str:
@@ -216,9 +256,3 @@ def user_digest(user: str) -> str:
 def user_text(user: object) -> bytes:
     """A user as stored: 7 and "7" are the same."""
     return str(user).encode(errors="backslashreplace")
-
-
-def owned_by(user: object, device: Device | None, codec: Codec) -> dict[bytes, bytes]:
-    """The kit's own fields of a session that is this user's, used at this moment."""
-    own = {USER: user_text(user), SEEN: str(int(time.time())).encode()}
-    return own if device is None else {**own, DEVICE: device.stored(codec)}

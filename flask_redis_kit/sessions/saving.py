@@ -188,7 +188,6 @@ class Saving:
         contents = self._contents
         return Span(
             self.store.config,
-            self.store.codec,
             contents.loaded_now,
             idle=self._lifetime(),
             life=contents.life,

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flask_redis_kit.core.codec import Codec
 from flask_redis_kit.sessions.changes import Changes
 from flask_redis_kit.sessions.config import SessionsConfig
 from flask_redis_kit.sessions.fields import Fields
 from flask_redis_kit.sessions.record import (
     CREATED,
     DEADLINE,
-    DEVICE,
     LIFE,
-    SEEN,
-    USER,
+    OWNER,
     Device,
     Loaded,
+    Owner,
     user_text,
 )
 
@@ -82,17 +80,15 @@ def owner_stays(
     For a request that changed none of the ``identity_keys``.
     ``user``  tells whose it is by now, None: nobody's.
     """
-    own = found.own
-    text = own.get(USER)
-    if text is None:
-        return not (SEEN in own or DEVICE in own) and user() is None
-    seen = found.number(SEEN)
-    if seen is None or abs(time.time() - seen) >= slide_interval(idle):
+    owner = found.owner
+    if owner is None:
+        return OWNER not in found.own and user() is None
+    if abs(time.time() - owner.seen) >= slide_interval(idle):
         return False
-    if fields.hold_first(identity_keys, text):
+    if fields.hold_first(identity_keys, owner.user):
         return True
     whose = user()
-    return whose is not None and text == user_text(whose)
+    return whose is not None and owner.user == user_text(whose)
 
 
 class Span:
@@ -105,7 +101,6 @@ class Span:
     """
 
     __slots__ = (
-        "_codec",
         "_config",
         "_device",
         "_found",
@@ -122,7 +117,6 @@ class Span:
     def __init__(
         self,
         config: SessionsConfig,
-        codec: Codec,
         found: Loaded,
         *,
         idle: float,
@@ -133,7 +127,6 @@ class Span:
         self.idle = idle if life is None else life
         self.deadline = deadline_of(config, found)
         self.least = idle
-        self._codec = codec
         self._found = found
         self._life = life
         self._life_changed = life != found.number(LIFE)
@@ -178,7 +171,7 @@ class Span:
         user = self.user
         if user is None:
             return False
-        seen = self._found.number(SEEN)
+        seen = self._found.seen
         return (
             seen is None
             or self._life_changed
@@ -203,11 +196,10 @@ class Span:
         if self.deadline is not None and self.deadline != self._found.number(DEADLINE):
             own[DEADLINE] = _text(self.deadline)
         if self.user is None:
-            if USER in found or DEVICE in found or SEEN in found:
-                removed += [name for name in (USER, DEVICE, SEEN) if name in found]
+            if OWNER in found:
+                removed.append(OWNER)
         elif entry:
-            now = self._owner()
-            own.update({name: data for name, data in now.items() if found.get(name) != data})
+            own |= self._owner()
         return Changes(own, removed)
 
     def fresh(self, *, goes_on: bool) -> dict[bytes, bytes]:
@@ -227,11 +219,8 @@ class Span:
         return own
 
     def _owner(self) -> dict[bytes, bytes]:
-        return {
-            USER: user_text(self.user),
-            SEEN: _text(self._now),
-            DEVICE: self._device().stored(self._codec),
-        }
+        device = self._device().stored()
+        return {OWNER: Owner(user_text(self.user), self._now, device).stored()}
 
 
 def _text(seconds: float) -> bytes:

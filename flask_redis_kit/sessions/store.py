@@ -204,7 +204,7 @@ class SessionStore(Witness):
         ``incarnation``  only if it is this one; else its tombstone stays as it is.
         """
         key = self.key(session)
-        owner = b"" if user is None else record.user_text(user)
+        owner = b"" if user is None else record.owner_name(record.user_text(user))
         head = (self.grace, tombstone, owner, int(replaced))
         call = DESTROY.call([key], [*head, self.moved_grace, incarnation])
         return Exchange(FEATURE, key, (call,), _yes, idempotent=True, deferrable=True)

@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import Any, NamedTuple
 
+import redis
 from flask import Flask, flash, get_flashed_messages, render_template_string, session
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -43,6 +44,13 @@ class Shop(NamedTuple):
     def key(self, sid: str) -> str:
         """Where the session lies."""
         return f"frk:{{{self.app.name}:{digest_of(sid)}}}:session:h"
+
+
+def last_used(client: redis.Redis, key: str, seconds: int) -> None:
+    """Have the session at a key been used at this moment, in seconds since 1970."""
+    owner = client.hget(key, "\0u")
+    assert isinstance(owner, bytes)
+    client.hset(key, "\0u", b"%d:%b" % (seconds, owner.partition(b":")[2]))
 
 
 def sid_of(client: FlaskClient) -> str:

@@ -16,7 +16,7 @@ from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.sessions import RedisSessionManager
 from flask_redis_kit.sessions.ids import digest_of
 from tests.harness.proxy import Proxy
-from tests.sessions.shop import Shop
+from tests.sessions.shop import Shop, last_used
 
 MakeShop = Callable[..., Shop]
 
@@ -139,7 +139,7 @@ def test_a_session_that_is_used_stays_in_its_users_list(
     with shop.app.app_context():
         sid = manager.create_session(7)
         (index,) = redis_client.scan_iter("frk:*:session:u")
-        redis_client.hset(shop.key(sid), "\0s", int(time.time()) - 80_000)  # when it was last used
+        last_used(redis_client, shop.key(sid), int(time.time()) - 80_000)
         redis_client.zadd(index, {digest_of(sid): time.time() + 6400})
         assert manager.get_session(sid) is not None
         assert (redis_client.zscore(index, digest_of(sid)) or 0) > time.time() + 86400

@@ -19,7 +19,7 @@ from flask_redis_kit.sessions.record import user_digest
 from flask_redis_kit.sessions.roll import UserIndex
 from tests.harness.proxy import Proxy
 from tests.sessions.conftest import MakeShop
-from tests.sessions.shop import Shop, set_cookies, sid_of
+from tests.sessions.shop import Shop, last_used, set_cookies, sid_of
 
 Stored = Callable[[], list[bytes]]
 ROUNDS = 60
@@ -54,7 +54,7 @@ def test_a_user_sees_his_devices_the_one_used_last_first(
 ) -> None:
     phone, laptop = login(shop, agent="Phone"), login(shop, agent="Laptop")
     login(shop, "8", "Other")
-    redis_client.hset(shop.key(phone), "\0s", "1000")
+    last_used(redis_client, shop.key(phone), 1000)
     first, second = devices(shop)
     assert [first.user_agent, second.user_agent] == ["Laptop", "Phone"]
     assert [first.handle, second.handle] == [digest_of(laptop), digest_of(phone)]
@@ -171,7 +171,7 @@ def test_a_device_is_seen_again_when_it_is_due_and_from_where_it_is_by_then(
     counted: Shop, proxy: Proxy, redis_client: redis.Redis
 ) -> None:
     sid = login(counted)
-    redis_client.hset(counted.key(sid), "\0s", "1000")
+    last_used(redis_client, counted.key(sid), 1000)
     redis_client.expire(counted.key(sid), 1000)
     redis_client.zadd(index_of(counted), {digest_of(sid): 4e9})
     with proxy.counting() as count:
@@ -189,7 +189,7 @@ def test_a_session_that_is_in_use_stays_in_the_index_and_the_index_on_the_server
     sid = login(shop)
     key, handle = index_of(shop), digest_of(sid)
     assert 42 < redis_client.ttl(key) <= 62
-    redis_client.hset(shop.key(sid), "\0s", "1000")
+    last_used(redis_client, shop.key(sid), 1000)
     redis_client.expire(shop.key(sid), 30)
     redis_client.zadd(key, {handle: 5})
     redis_client.expire(key, 5)
@@ -218,8 +218,8 @@ def test_a_user_has_no_more_sessions_than_allowed_and_the_unused_go(
 ) -> None:
     shop = make_shop(redis_url, SESSION_MAX_PER_USER=2)
     first, second = login(shop), login(shop)
-    redis_client.hset(shop.key(first), "\0s", "2000")
-    redis_client.hset(shop.key(second), "\0s", "1000")
+    last_used(redis_client, shop.key(first), 2000)
+    last_used(redis_client, shop.key(second), 1000)
     third = login(shop)
     assert [shop.read(sid) == {} for sid in (first, second, third)] == [False, True, False]
     assert login(shop, "8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import pytest
@@ -49,7 +50,9 @@ def test_a_stored_session_tells_whose_it_is(shop: Shop, redis_client: redis.Redi
     visitor = shop.visitor(shop.session_of(a=1))
     assert redis_client.hget(shop.key(sid_of(visitor)), "\0u") is None
     visitor.get("/login/7")
-    assert redis_client.hget(shop.key(sid_of(visitor)), "\0u") == b"7"
+    owner = redis_client.hget(shop.key(sid_of(visitor)), "\0u")
+    assert isinstance(owner, bytes)
+    assert re.match(rb"[0-9]{10}:1:7", owner)
     visitor.get("/pop/user_id")
     assert redis_client.hgetall(shop.key(sid_of(visitor))).keys() == {
         b"\0b",

@@ -7,7 +7,8 @@
 -- ARGV     1 grace (s): how long the tombstone stays
 --          2 tombstone: the reason (r rotated, d destroyed, k revoked) and, after it, what tells
 --            this ending from another one
---          3 whose session it must be; empty: anybody's
+--          3 whose session it must be, as its field '\0u' names him behind the first colon: the
+--            length of his name, a colon, his name; empty: anybody's
 --          4 1: fail, and leave it, on a server that is full, as the session that takes its place
 --            could not be stored either; 0: end it there, too
 --          5 grace (s) of one that was Flask-Session's: it may be stored there still
@@ -18,8 +19,11 @@ local stored = redis.call('HMGET', KEYS[1], '\0x', '\0c', '\0m', '\0u')
 if stored[1] == ARGV[2] then
   return 1
 end
-if ARGV[3] ~= '' and stored[4] ~= ARGV[3] then
-  return 0
+if ARGV[3] ~= '' then
+  local name = string.find(stored[4] or '', ':', 1, true)
+  if not name or string.sub(stored[4], name + 1, name + #ARGV[3]) ~= ARGV[3] then
+    return 0
+  end
 end
 if ARGV[6] ~= '' and stored[2] ~= ARGV[6] then
   return 0
