@@ -13,7 +13,8 @@ from flask_redis_kit.ratelimit.petition import Petition
 from flask_redis_kit.ratelimit.route import Route
 from flask_redis_kit.ratelimit.rule import Rule
 
-_MOST_KEPT = 1000
+MOST_KEPT = 4096
+"""Petitions that an application keeps; each takes up to 2 kB."""
 
 
 class Claiming:
@@ -24,6 +25,8 @@ class Claiming:
     """
 
     def __init__(self, claim: Callable[..., Claim], client: Callable[[], str]) -> None:
+        self._stores: dict[int, dict[Any, Petition]] = {}
+        self._kept = 0
         self._claim = claim
         self._client = client
 
@@ -42,10 +45,18 @@ class Claiming:
             return known
         made = self.petition(asks, {id(rule.key_func): tag})
         if made is not None:
-            if len(route.kept) >= _MOST_KEPT:
-                route.kept.clear()
-            route.kept[wrapper, tag] = made.keep()
+            self._keep(route.kept, (wrapper, tag), made.keep())
         return made
+
+    def _keep(self, store: dict[Any, Petition], name: object, petition: Petition) -> None:
+        """Keep it in the store of its route; when all stores hold too many, forget them all."""
+        if self._kept >= MOST_KEPT:
+            stores, self._stores, self._kept = self._stores, {}, 0
+            for each in list(stores.values()):
+                each.clear()
+        self._stores[id(store)] = store
+        self._kept += 1
+        store[name] = petition
 
     def petition(
         self, asks: Iterable[Ask], known: dict[int, str | None] | None = None

@@ -42,6 +42,7 @@ class Petition:
     """
 
     __slots__ = (
+        "_asked",
         "_call",
         "_form",
         "_kept",
@@ -60,7 +61,7 @@ class Petition:
         self.question = question(self.claims)
         self.leases = any(claim.limit.kind == "concurrency" for claim in self.claims)
         self.conditional = any(rule.count_when is not None for rule in rules.values())
-        self._kept = False
+        self._kept = self._asked = False
         self._call: RepeatedCall | None = None
         self._subjects: tuple[str, ...] | None = None
         self._form: Form | None = None
@@ -80,12 +81,12 @@ class Petition:
         """Count under all limits or none; with ``token`` "" look only. For keys in one slot."""
         if not token:
             return peek(self.claims)
-        if not self._kept:
+        if self._call is None:
+            if self._asked and self._kept:  # many come only once
+                self._call = repeated(self.claims)
+            self._asked = True
             return acquire(self.claims, token)
-        call = self._call
-        if call is None:
-            call = self._call = repeated(self.claims)
-        return counting(self.claims, call.with_first(token))
+        return counting(self.claims, self._call.with_first(token))
 
     @property
     def subjects(self) -> tuple[str, ...]:

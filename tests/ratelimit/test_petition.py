@@ -8,11 +8,12 @@ from typing import get_args
 import hiredis
 import pytest
 import redis
+from flask import request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_redis_kit.core.script import ScriptCall
-from flask_redis_kit.ratelimit import rate_limit
+from flask_redis_kit.ratelimit import claiming, rate_limit
 from flask_redis_kit.ratelimit.decision import Decision
 from flask_redis_kit.ratelimit.headers import limit_headers
 from flask_redis_kit.ratelimit.limits import Algorithm, Claim, Kind, Limit
@@ -73,6 +74,8 @@ def test_the_reset_of_the_trio_is_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
 @given(claims=claims, token=st.text(st.characters(codec="ascii"), min_size=1, max_size=12))
 def test_what_is_packed_ahead_is_what_would_be_packed(claims: list[Claim], token: str) -> None:
     kept = Petition(claims).keep()
+    for _ in range(2):  # packed for who comes again
+        kept.exchange(token)
     (packed,) = kept.exchange(token).commands
     (plain,) = Petition(claims).exchange(token).commands
     assert isinstance(packed, ScriptCall)
@@ -124,3 +127,21 @@ def test_an_endless_wait_is_told_as_the_window() -> None:
     decision = Decision(False, petition.claims, verdict=Verdict([0, 10**15, 0, 0, 0, -1, 0]))
     assert dict(petition.headers(decision, ("draft-10",)))["RateLimit"] == '"n";r=0;t=60'
     assert math.isinf(decision.retry_after)
+
+
+def test_what_is_kept_of_all_routes_and_clients_is_bounded(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "MOST_KEPT", 5)
+    for endpoint in "ab":
+        view = rate_limit(9, key_func=lambda: request.args["who"])(lambda: "ok")
+        limited.app.add_url_rule(f"/{endpoint}", endpoint, view)
+    for left in (8, 7):
+        for endpoint in "ab":
+            for who in range(4):
+                response = limited.client.get(f"/{endpoint}?who={who}")
+                assert response.headers["X-RateLimit-Remaining"] == str(left)
+                with limited.app.app_context():
+                    gate = limited.kit.ratelimit.engine()
+                    kept = [len(gate.route_of(each, "GET").kept) for each in "ab"]
+                assert 1 <= sum(kept) <= 5
