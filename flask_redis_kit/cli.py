@@ -72,10 +72,8 @@ def _commands(kit_name: str) -> list[click.Command]:
             failed = failed or not found.ok
             called = f" ({', '.join(found.databases)})" if found.databases else ""
             if found.ok:
-                click.echo(
-                    f"{found.address}{called}: {found.server} {found.version} answers in "
-                    f"{found.latency_ms} ms"
-                )
+                who = f"{found.server} {found.version}" if found.server else "the server"
+                click.echo(f"{found.address}{called}: {who} answers in {found.latency_ms} ms")
             else:
                 click.echo(f"{found.address}{called}: {found.error}", err=True)
         if failed:

@@ -35,6 +35,8 @@ class Sentinel:
 class Health:
     """One server. Latency in milliseconds, memory and lag in bytes; unknown is None.
 
+    A user whom the server forbids ``INFO`` learns that it answers, and how fast.
+
     ``topology``   "standalone", "sentinel" (the master, with its ``sentinels``) or "cluster" (one
                    primary, with the number of its ``slots``).
     ``lag``        of the replica that is furthest behind.
@@ -135,7 +137,8 @@ def warnings(found: Health) -> Iterator[str]:
                 f"{address}: its replica {replica.address} is {replica.lag} bytes behind; a "
                 "failover now would lose them."
             )
-    if found.topology != "standalone" and not any(r.online for r in found.replicas):
+    tells = found.role is not None  # of its replicas, too
+    if tells and found.topology != "standalone" and not any(r.online for r in found.replicas):
         yield f"{address} has no replica: nothing takes over when it fails."
     yield from _sentinel_warnings(found)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from redis.exceptions import NoPermissionError
 
 from flask_redis_kit.core.exchange import Reply
 from flask_redis_kit.core.url import named
@@ -24,11 +27,19 @@ class Replica:
 
 
 def facts_of(ask: Ask) -> dict[str, Any]:
-    """What a server says of itself: the fields of ``Health``."""
+    """What a server says of itself: the fields of ``Health``.
+
+    It need not say more than that it is there: an ACL may forbid ``PING`` and ``INFO`` (which is
+    among ``@dangerous``), and all that the application does is allowed.
+    """
     started = time.perf_counter()
-    ask(("PING",))
+    with contextlib.suppress(NoPermissionError):
+        ask(("PING",))
     latency = (time.perf_counter() - started) * 1000
-    info = _info(ask(("INFO",))[0])
+    try:
+        info = _info(ask(("INFO",))[0])
+    except NoPermissionError:
+        return {"latency_ms": round(latency, 3)}
     replicas = tuple(_replicas(info))
     behind = [replica.lag for replica in replicas if replica.lag is not None]
     return {

@@ -43,6 +43,25 @@ def test_a_replica_is_shown_with_the_bytes_it_is_behind(own_server: Start) -> No
         wait_until(lambda: found().lag == 0, what="the replica to catch up")
 
 
+@pytest.mark.parametrize("forbidden", ["-@dangerous", "-@connection -info"])
+def test_a_user_who_may_not_ask_much_learns_that_the_server_is_well(
+    own_server: Start, forbidden: str
+) -> None:
+    server = own_server()
+    with server.client() as admin:
+        allowed = ["+@all", *forbidden.split(), "+hello", "+auth", "+client", "+select"]
+        admin.acl_setuser("shop", enabled=True, passwords=["+pw"], keys=["*"], commands=allowed)
+    cookie = {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"}
+    with kit_on(server.url.replace("//", "//shop:pw@"), **cookie) as kit:
+        (found,) = kit.health()
+        assert (found.ok, found.error, found.version, found.role) == (True, None, None, None)
+        assert (found.latency_ms or 0) > 0
+        code, _, errors = info(kit)
+        assert (code, errors) == (0, "")
+        ping = kit.state().app.test_cli_runner().invoke(args=["redis", "ping"])
+        assert ": the server answers in " in ping.output
+
+
 def test_a_replica_named_as_the_server_is_warned_of(own_server: Start) -> None:
     master = own_server()
     replica = follow(own_server, master)
