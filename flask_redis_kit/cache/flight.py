@@ -196,4 +196,4 @@ class Flights(Landings):
         epoch = seen.epoch
         if epoch is None:  # the log was lost between our two looks
             epoch = yield log.init(place.log)
-        return Turn(call, place, epoch, token, since, stale)
+        return Turn(call, place, epoch, token, since, self._shards.server_of(place), stale)

@@ -47,6 +47,8 @@ class Turn:
     epoch: Epoch | None = None
     token: str | None = None
     since: float = 0.0  # on the monotonic clock: when the lease was surely ours
+    server: object = None
+    """The server that gave the lease, where it may be replaced by another one."""
     stale: Hit | None = None
     """The old value, to be served if the computation raises."""
     seized: bool = False
@@ -70,6 +72,7 @@ class Landings:
         self._retry_ms = min(self._lease_ms, round(config.retry_seconds * 1000))
         self._gatherings = Gatherings()
         self._busy = Busy()
+        self._server_of = shards.server_of
         self.passing = Busy()
         """Values whose latest results were not to be stored: to wait for them is in vain."""
         self.memory = Readings(shards)
@@ -120,6 +123,10 @@ class Landings:
     def _needed(self, turn: Turn) -> entry.Needed:
         # by the client's clock, started after the server's: it has surely expired there
         if turn.seconds * 1000 <= self._lease_ms:
+            return "held"
+        # a server that has taken over may lack what was written before the epoch was read: if so,
+        # its clock was set back, and only a lease that has survived proves that it was not
+        if self._server_of(turn.place) != turn.server:
             return "held"
         return "absent" if turn.seized else "unless"
 

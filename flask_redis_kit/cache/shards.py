@@ -78,6 +78,10 @@ class Shards:
         count = self.count
         return Place(digest, self._keys, f"{digest.raw[0] % count}of{count}")
 
+    def server_of(self, place: Place) -> object:
+        """The server that has these keys, where another one may take over; see ``Wire``."""
+        return self._wire.server_of(place.log)
+
     def logs(self) -> list[str]:
         """The keys of all logs."""
         count = self.count

@@ -117,6 +117,11 @@ class ClusterNodes:
         """
         return self.of_slot(slot_of(key)) if key else self.any()
 
+    def last_known(self, slot: int) -> Address | None:
+        """Where a slot is, as it was last heard; asks nobody."""
+        node = self._table[slot]
+        return None if node is None else node.address
+
     def of_slot(self, slot: int) -> Node:
         """The primary of a slot."""
         node = self._table[slot]

@@ -132,6 +132,10 @@ class ClusterWire(Wire):
         self.clustered = True
         self.nodes = nodes
 
+    def server_of(self, key: str) -> Address | None:
+        """The node that has a key's slot, as far as is known without asking."""
+        return self.nodes.last_known(slot_of(key))
+
     def send_many(
         self, exchanges: Sequence[Exchange[Any]], tally: Tally | None = None
     ) -> list[Outcome[Any]]:

@@ -114,6 +114,14 @@ class Wire:
             for place, outcome in zip(places, retried, strict=True):
                 outcomes[place] = outcome
 
+    def server_of(self, key: str) -> tuple[str, int] | None:  # noqa: ARG002  # a Cluster's
+        """The server that has a key, as far as is known without asking; None where it is one.
+
+        After a failover it is another one, as soon as anything was sent to that.
+        """
+        following = self.connector.following
+        return None if following is None else following.directory.known
+
     def run(self, operation: Operation[T]) -> T:
         """Run an operation, each of its Exchanges in its own round trip."""
         if isinstance(operation, Exchange):
