@@ -6,9 +6,15 @@ from datetime import timedelta
 
 import pytest
 import redis
+from flask import Response
 from flask.sessions import SessionInterface
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.http import dump_cookie
 from werkzeug.test import TestResponse
 
+from flask_redis_kit.sessions.cookie import set_cookie_header
+from flask_redis_kit.sessions.ids import new_id
 from flask_redis_kit.sessions.span import slide_interval
 from tests.sessions.conftest import MakeShop
 from tests.sessions.shop import Shop, set_cookies, sid_of
@@ -152,6 +158,40 @@ def test_a_shorter_lifetime_takes_hold_of_old_sessions(
     shop = make_shop(redis_url, PERMANENT_SESSION_LIFETIME=60)
     shop.visitor(sid).get("/get/a")
     assert redis_client.ttl(shop.key(sid)) <= 60
+
+
+@given(
+    st.sampled_from(["session", "__Host-shop", "größe"]),
+    st.sampled_from([None, "Sat, 21 Nov 2026 08:00:00 GMT"]),
+    st.fixed_dictionaries(
+        {
+            "domain": st.sampled_from([None, "shop.example", "größe.example", "Expires=@"]),
+            "path": st.sampled_from(["/", "/a b", "/=;%@\0", None]),
+            "secure": st.booleans(),
+            "httponly": st.booleans(),
+            "samesite": st.sampled_from([None, "Lax", "none"]),
+        }
+    ),
+)
+def test_the_header_is_the_one_that_werkzeug_makes(
+    name: str, expires: str | None, settings: dict[str, object]
+) -> None:
+    sid = new_id()
+    wanted = dump_cookie(name, sid, expires=expires, **settings)  # type: ignore[arg-type]
+    assert set_cookie_header(name, sid, expires, tuple(settings.items())) == wanted
+
+
+def test_a_response_with_its_own_way_to_set_cookies_is_asked(
+    make_shop: MakeShop, redis_url: str
+) -> None:
+    class Ours(Response):
+        def set_cookie(self, *args: object, **options: object) -> None:
+            super().set_cookie(*args, **{**options, "samesite": "Strict"})  # type: ignore[arg-type]
+
+    shop = make_shop(redis_url)
+    assert "SameSite=Strict" not in attributes(shop.visitor().get("/set/a/1"))
+    shop.app.response_class = Ours
+    assert "SameSite=Strict" in attributes(shop.visitor().get("/set/a/1"))
 
 
 def test_saying_modified_sends_the_cookie_again(shop: Shop) -> None:
