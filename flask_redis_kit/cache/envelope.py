@@ -1,27 +1,35 @@
 """What is stored: a header that Lua can read, then the payload.
 
-Header (big endian): magic ``FC``, version, flags (those of the payload), nonce and seq of the log
-when the computation began, fresh and total time in ms, compute time in ms, number of tags, then
-each tag with its length in one byte.
+Header (big endian): magic; version and flags, four bits each; fresh and grace time; compute time;
+nonce and seq of the log when the computation began; the number of tags, then each with its length
+in one byte. It has 26 bytes and the tags, as small values are many. The tag of the value's own key
+is not among them: the key says it.
 """
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from flask_redis_kit.cache.payload import KNOWN
+from flask_redis_kit.cache.tags import OWN
 from flask_redis_kit.cache.ttl import Lifetime
 
-MAGIC = b"FC"
-VERSION = 1
-HEAD = MAGIC + bytes((VERSION,))
-FIXED = struct.Struct(">3sBddddIB")
-"""Head, flags, nonce, seq, fresh and total ms, compute ms, number of tags: as in commit.lua."""
+MAGIC = 0xFC
+VERSION = 2
+KIND = VERSION << 4
+"""The second byte, without flags."""
+LONG = 4
+"""Times are whole seconds, as one of them has 2**32 ms (49 days) or more."""
+FIXED = struct.Struct(">BBIIHHBIHI")
+"""Magic, version and flags, fresh and grace, compute time, nonce (7 bytes), seq (6): as in
+validity.lua."""
 
-_MAX_MS = 2**32 - 1
+_FLAGS = KNOWN | LONG
+_MAX_32 = 2**32 - 1
+_TENTHS = 0x8000
+"""Of a compute time: tenths of a second, not ms, as it has half a minute or more."""
 
 
 class Epoch(NamedTuple):
@@ -41,10 +49,10 @@ class Envelope(NamedTuple):
     """A stored value's header, and where its payload starts. Times are ms."""
 
     flags: int
-    nonce: float
-    seq: float
-    fresh_ms: float
-    total_ms: float
+    nonce: int
+    seq: int
+    fresh_ms: int
+    grace_ms: int
     delta_ms: int
     tags: tuple[bytes, ...]
     start: int
@@ -64,37 +72,45 @@ def pack_header(
     epoch: Epoch, lifetime: Lifetime, delta_ms: int, tags: tuple[bytes, ...], flags: int = 0
 ) -> bytes:
     """The header of a value computed since ``epoch``; ``flags`` are those of its payload."""
+    fresh, grace = lifetime
+    if max(lifetime) > _MAX_32:
+        fresh, grace, flags = -(-fresh // 1000), -(-grace // 1000), flags | LONG
+    if delta_ms >= _TENTHS:
+        delta_ms = _TENTHS | min(delta_ms // 100, _TENTHS - 1)
+    nonce, seq = int(epoch.nonce), int(epoch.seq)
     head = FIXED.pack(
-        HEAD,
-        flags,
-        epoch.nonce,
-        epoch.seq,
-        lifetime.fresh_ms,
-        lifetime.total_ms,
-        min(delta_ms, _MAX_MS),
-        len(tags),
+        *(MAGIC, KIND | flags, fresh, grace, delta_ms),
+        *(nonce >> 40, nonce >> 32 & 0xFF, nonce & _MAX_32, seq >> 32, seq & _MAX_32),
     )
     return head + packed_tags(tags)
 
 
 def packed_tags(tags: tuple[bytes, ...]) -> bytes:
-    """Tags as they stand in a header."""
-    return b"".join([bytes((len(tag),)) + tag for tag in tags])
+    """Tags as they stand in a header: how many, then each."""
+    written = [tag for tag in tags if not tag.startswith(OWN)]
+    return bytes((len(written),)) + b"".join([bytes((len(tag),)) + tag for tag in written])
 
 
-def unpack(stored: bytes) -> Envelope:
-    """Read the header of a stored value. ``ValueError`` if it isn't one of ours."""
+def unpack(stored: bytes, own: bytes) -> Envelope:
+    """Read the header of a stored value; ``own`` is the tag of its key.
+
+    ``ValueError`` if it isn't one of ours.
+    """
     try:
-        head, flags, nonce, seq, fresh, total, delta, count = FIXED.unpack_from(stored)
-    except struct.error:
+        magic, kind, fresh, grace, delta, *moment = FIXED.unpack_from(stored)
+        count = stored[FIXED.size]
+    except (struct.error, IndexError):
         raise ValueError("it is too short") from None
-    if head[:2] != MAGIC:
+    if magic != MAGIC:
         raise ValueError("it is no value of the cache")
-    if head != HEAD or flags & ~KNOWN:
-        raise ValueError(f"it has version {head[2]}, flags {flags}; known is {VERSION}")
-    if not 0 <= fresh <= total < math.inf:
-        raise ValueError(f"it is fresh for {fresh} of {total} ms")
-    at, size = FIXED.size, len(stored)
+    version, flags = kind >> 4, kind & 0x0F
+    if version != VERSION or flags & ~_FLAGS:
+        raise ValueError(f"it has version {version}, flags {flags}; known is {VERSION}")
+    if flags & LONG:
+        fresh, grace = fresh * 1000, grace * 1000
+    if delta & _TENTHS:
+        delta = (delta ^ _TENTHS) * 100
+    at, size = FIXED.size + 1, len(stored)
     tags: list[bytes] = []
     for _ in range(count):
         end = at + 1 + stored[at] if at < size else size + 1
@@ -102,4 +118,9 @@ def unpack(stored: bytes) -> Envelope:
             raise ValueError("it ends inside its tags")
         tags.append(stored[at + 1 : end])
         at = end
-    return Envelope(flags, nonce, seq, fresh, total, delta, tuple(tags), at)
+    return Envelope(flags & KNOWN, *moment_of(*moment), fresh, grace, delta, (own, *tags), at)
+
+
+def moment_of(n2: int, n1: int, n0: int, s1: int, s0: int) -> tuple[int, int]:
+    """Nonce and seq from the pieces that a header has of them."""
+    return n2 << 40 | n1 << 32 | n0, s1 << 32 | s0

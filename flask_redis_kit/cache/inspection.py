@@ -14,6 +14,7 @@ from flask_redis_kit.cache.envelope import Envelope, Epoch, unpack
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.payload import COMPRESSED, RAISED, unpacked
 from flask_redis_kit.cache.shards import FEATURE, Place, Shards
+from flask_redis_kit.cache.tags import own_tag
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Command, Exchange
 from flask_redis_kit.core.feature import Context
@@ -99,7 +100,7 @@ class Inspector:
             return Inspection(place.value, "unreadable", why, computing)
         [stored] = self._context.send(_all(place, [("GET", place.value)]))
         try:
-            envelope = unpack(stored or b"")
+            envelope = unpack(stored or b"", own_tag(digest.text))
         except ValueError as error:
             why = f"It counts as absent: {error}."
             return Inspection(place.value, "unreadable", why, computing, size=len(stored or b""))
@@ -119,11 +120,11 @@ class Inspector:
             compressed=bool(envelope.flags & COMPRESSED),
             raised=bool(envelope.flags & RAISED),
             codec=codec,
-            age=max(0, int(envelope.total_ms) - left),
-            fresh_for=max(0, left - int(envelope.total_ms - envelope.fresh_ms)),
+            age=max(0, envelope.fresh_ms + envelope.grace_ms - left),
+            fresh_for=max(0, left - envelope.grace_ms),
             kept_for=max(0, left),
-            fresh=int(envelope.fresh_ms),
-            grace=int(envelope.total_ms - envelope.fresh_ms),
+            fresh=envelope.fresh_ms,
+            grace=envelope.grace_ms,
             computed_in=envelope.delta_ms,
             tags=tuple(_tag_state(tag, envelope, scores) for tag in envelope.tags),
         )
@@ -163,7 +164,7 @@ def _verdict(
     behind = {tag for tag in envelope.tags if _later(scores.get(tag), envelope)}
     if behind:
         return "invalid", f"Invalidated since: {', '.join(map(_spelled, sorted(behind)))}."
-    grace = envelope.total_ms - envelope.fresh_ms
+    grace = envelope.grace_ms
     softly = {tag for tag in envelope.tags if _later(scores.get(log.softened(tag)), envelope)}
     if softly:
         names = ", ".join(map(_spelled, sorted(softly)))

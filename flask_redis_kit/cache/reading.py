@@ -73,11 +73,13 @@ class Reading(Exchange[Look]):
     read by ``before``.
     """
 
-    __slots__ = ("asked", "call_tags")
+    __slots__ = ("asked", "call_tags", "repeats")
 
     asked: Asked
     call_tags: tuple[bytes, ...]
     """The tags of the call that it was made for."""
+    repeats: bool
+    """Whether it was sent before: from the second time on its commands are packed already."""
 
     def outcome(self, replies: list[Reply]) -> Outcome[Look]:
         found = replies[-3]
@@ -112,8 +114,7 @@ def read(place: Place, asked: Asked) -> Reading:
     def parse(replies: list[Reply]) -> Look:
         return Look(replies[0], replies[1], replies[2], asked)
 
-    commands = [Prepared(*command) for command in read_commands(place, asked)]
-    reading = Reading(FEATURE, place.value, commands, parse, read_only=True)
+    reading = Reading(FEATURE, place.value, read_commands(place, asked), parse, read_only=True)
     reading.asked = asked
     return reading
 
@@ -133,9 +134,13 @@ class Readings:
         name = call.digest.text
         reading = self._latest.get(name)
         if reading is not None and reading.call_tags == call.tags:
+            if not reading.repeats:
+                reading.commands = [Prepared(*each) for each in reading.commands]  # type: ignore[misc]  # no script is among them
+                reading.repeats = True
             return reading
         reading = read(self._shards.place(call.digest), self.asked(call))
         reading.call_tags = call.tags
+        reading.repeats = False
         if len(self._latest) >= _MOST_READS:
             self._latest.clear()
         self._latest[name] = reading

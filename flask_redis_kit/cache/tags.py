@@ -18,6 +18,8 @@ from flask_redis_kit.core.errors import ConfigError
 
 MAX_TAGS = 32
 MAX_BYTES = 40
+OWN = b"k:"
+"""How the tag of a value's own key starts. No value has that of another one's."""
 Kind = Literal["t", "f", "p", "k", "c", "a", "u"]
 TagsOf = Callable[[Any], str | Iterable[str]]
 """Tags of a value, made from it: one, or several."""
@@ -25,12 +27,21 @@ _CURE = 'write tags=["products"]'
 
 
 def member(kind: Kind, name: str) -> bytes:
-    """The log's member for a name; one of more than 40 bytes is hashed."""
+    """The log's member for a name; one of more than 40 bytes is hashed.
+
+    To 72 bits, as every value has them with it: two names of one hash would only be invalidated
+    together.
+    """
     raw = name.encode("utf-8", "surrogatepass")
     if len(raw) <= MAX_BYTES:
         return kind.encode() + b":" + raw
-    digest = blake2b(raw, digest_size=20, person=b"frk-tag").digest()
+    digest = blake2b(raw, digest_size=9, person=b"frk-tag").digest()
     return kind.encode() + b"#" + base64.urlsafe_b64encode(digest).rstrip(b"=")
+
+
+def own_tag(digest: str) -> bytes:
+    """The tag of the one value with this digest."""
+    return OWN + digest.encode()
 
 
 def checked_tags(tags: object, cure: str) -> tuple[str, ...]:

@@ -6,13 +6,12 @@ yet follows from the time the server gives it, whether it was invalidated from t
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask_redis_kit.cache import log
-from flask_redis_kit.cache.envelope import FIXED, HEAD, Envelope, Epoch, unpack
+from flask_redis_kit.cache.envelope import FIXED, KIND, MAGIC, Envelope, Epoch, unpack
 from flask_redis_kit.cache.flow import Flow
 from flask_redis_kit.cache.identity import Digest
 from flask_redis_kit.cache.lately import Decode, Lately
@@ -20,6 +19,7 @@ from flask_redis_kit.cache.notices import Notices
 from flask_redis_kit.cache.payload import KNOWN
 from flask_redis_kit.cache.reading import Look, Readings, asked_for
 from flask_redis_kit.cache.shards import Shards
+from flask_redis_kit.cache.tags import own_tag
 from flask_redis_kit.core.errors import CodecError
 from flask_redis_kit.core.exchange import Reply
 
@@ -85,27 +85,28 @@ class Judge:
         if asked.members is not asked.tags:
             return None
         try:
-            head, flags, nonce, seq, fresh, total, _, count = FIXED.unpack_from(stored)  # type: ignore[arg-type]  # None raises, too
+            magic, kind, fresh, grace, _, n2, n1, n0, s1, s0 = FIXED.unpack_from(stored)  # type: ignore[arg-type]  # None raises, too
         except (struct.error, TypeError):
             return None
-        start = FIXED.size + len(asked.packed)
+        flags = kind ^ KIND
         if (
-            head != HEAD
-            or count != len(asked.tags)
+            magic != MAGIC
+            or flags & ~KNOWN  # another version, or times that aren't ms
             or not stored.startswith(asked.packed, FIXED.size)  # type: ignore[union-attr]
         ):
             return None
         ttl_ms = seen.ttl_ms
-        if flags & ~KNOWN or not 0 <= fresh <= total < math.inf or ttl_ms <= total - fresh:
+        if ttl_ms <= grace:
             return None
-        if not _is_current(nonce, seq, scores):
+        if not _is_current(n2 << 40 | n1 << 32 | n0, s1 << 32 | s0, scores):
             return None
+        start = FIXED.size + len(asked.packed)
         try:
             value = self._lately.value(call.digest.text, stored, start, flags, decode)  # type: ignore[arg-type]
         except CodecError:
             return None
-        grace_ms, age_ms = int(total - fresh), max(0, int(total) - ttl_ms)
-        return Hit(value, ttl_ms - grace_ms, age_ms, grace_ms, flags, asked.tags)
+        age_ms = max(0, fresh + grace - ttl_ms)
+        return Hit(value, ttl_ms - grace, age_ms, grace, flags, asked.tags)
 
     def judge(self, call: Call, seen: Look, decode: Decode) -> Flow[Hit | Miss]:
         """The hit, fresh or stale, or the miss. One more trip if not all tags were asked for."""
@@ -116,7 +117,7 @@ class Judge:
         if seen.stored is None or epoch is None:
             return Miss(epoch)
         try:
-            envelope = unpack(seen.stored)
+            envelope = unpack(seen.stored, own_tag(call.digest.text))
         except ValueError as error:
             self._unreadable(call, error)
             return Miss(epoch)
@@ -145,12 +146,12 @@ class Judge:
         if unreadable is not None and seen.stored.startswith(unreadable):
             return False
         try:
-            envelope = unpack(seen.stored)
+            envelope = unpack(seen.stored, own_tag(call.digest.text))
         except ValueError:
             return False
         scores = seen.scores
         return (
-            seen.ttl_ms > envelope.total_ms - envelope.fresh_ms
+            seen.ttl_ms > envelope.grace_ms
             and set(call.tags) <= set(envelope.tags)
             and _known(envelope, epoch, scores)
             and envelope.valid(epoch, scores)
@@ -167,7 +168,7 @@ class Judge:
         decode: Decode,
     ) -> Hit | Miss:
         assert seen.stored is not None  # noqa: S101  # judge() has seen to it
-        grace_ms = int(envelope.total_ms - envelope.fresh_ms)
+        grace_ms = envelope.grace_ms
         fresh_ms, left_ms = seen.ttl_ms - grace_ms, min(grace_ms, seen.ttl_ms)
         old = _is_soft(envelope, epoch, scores)
         if old:
@@ -181,7 +182,7 @@ class Judge:
         except CodecError as error:
             self._unreadable(call, error)
             return Miss(epoch, seen.stored[:start])
-        age_ms = max(0, int(envelope.total_ms) - seen.ttl_ms)
+        age_ms = max(0, envelope.fresh_ms + grace_ms - seen.ttl_ms)
         return Hit(value, fresh_ms, age_ms, left_ms, flags, envelope.tags, old)
 
     def _unreadable(self, call: Call, error: Exception) -> None:
@@ -194,7 +195,7 @@ class Judge:
         )
 
 
-def _is_current(nonce: float, seq: float, scores: Sequence[Reply]) -> bool:
+def _is_current(nonce: int, seq: int, scores: Sequence[Reply]) -> bool:
     """Whether the log has written nothing down, of whatever kind, after this moment of its own.
 
     ``scores`` are as the server sends them: numbers, or text (RESP2).

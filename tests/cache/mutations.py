@@ -21,7 +21,7 @@ LUA: dict[str, tuple[str, str, str]] = {
         "lua/commit.lua",
         "  if seq > tonumber(state[2]) or",
         "  seq = tonumber(state[2])\n"
-        "  redis.call('SETRANGE', staged, 12, struct.pack('>d', seq))\n"
+        "  redis.call('SETRANGE', staged, 19, struct.pack('>I6', seq))\n"
         "  if seq > tonumber(state[2]) or",
     ),
     "records forgotten without a floor": (

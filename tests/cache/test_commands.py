@@ -170,7 +170,7 @@ def outlive(kit: RedisKit, key: str) -> None:
         (lambda _, client: client.zincrby(log_of(client), 5, "!n"), "invalid", "an earlier log"),
         (lambda _, client: client.zincrby(log_of(client), -9, "!s"), "invalid", "a failover"),
         (lambda _, client: client.zincrby(log_of(client), -9, "!f"), "invalid", "LOG_LIMIT"),
-        (lambda _, client: client.setrange(key_of(client), 2, b"\x09"), "unreadable", "version 9"),
+        (lambda _, client: client.setrange(key_of(client), 1, b"\x90"), "unreadable", "version 9"),
         (lambda _, client: client.setrange(key_of(client), 0, b"XX"), "unreadable", "no value of"),
         (lambda _, client: client.append(key_of(client), b"\xc1"), "unreadable", "absent"),
         (lambda _, client: client.set(key_of(client), b"", px=9999), "unreadable", "too short"),

@@ -123,10 +123,10 @@ def test_what_was_invalidated_softly_is_taken_only_by_who_asks_for_it(kit: Redis
 def test_touch_moves_both_ends_and_no_moment(kit: RedisKit, redis_client: redis.Redis) -> None:
     kit.cache.set("k", 1, ttl=100, tags=["t"], grace=50)
     key = stored_key(redis_client)
-    before = unpack(redis_client.get(key) or b"")  # type: ignore[arg-type]  # bytes, as it decodes nothing
+    before = unpack(redis_client.get(key) or b"", b"")  # type: ignore[arg-type]  # bytes, as it decodes nothing
     assert kit.cache.touch("k", timedelta(seconds=1000)) is True
-    after = unpack(redis_client.get(key) or b"")  # type: ignore[arg-type]  # bytes, as it decodes nothing
-    assert (after.fresh_ms, after.total_ms) == (1_000_000, 1_050_000)
+    after = unpack(redis_client.get(key) or b"", b"")  # type: ignore[arg-type]  # bytes, as it decodes nothing
+    assert (after.fresh_ms, after.grace_ms) == (1_000_000, 50_000)
     assert 1_030_000 < redis_client.pttl(key) <= 1_050_000
     assert (after.nonce, after.seq, after.tags) == (before.nonce, before.seq, before.tags)
     assert kit.cache.get("k") == 1
@@ -161,7 +161,9 @@ def test_a_foreign_key_in_the_way_is_nothing_that_is_there(
         lambda: redis_client.delete(key) and redis_client.rpush(key, "x"),
         lambda: redis_client.set(key, b"", px=10_000),
         lambda: redis_client.set(key, b"x" * 100, px=10_000),
-        lambda: redis_client.set(key, b"FC\x01\x00" + b"\xff" * 60, px=10_000),
+        lambda: redis_client.set(key, b"\xfc\x20" + b"\xff" * 60, px=10_000),
+        lambda: redis_client.setrange(key, 0, b"\xfb"),  # it is there but for this byte
+        lambda: redis_client.setrange(key, 1, b"\x30"),
     ):
         spoil()
         assert kit.cache.has("k") is False

@@ -19,7 +19,7 @@ local function verdict()
   if #header < tonumber(ARGV[2]) then
     return -1 -- evicted between the two commands
   end
-  local own = header_of(header)
+  local own = header_of(header, value)
   local seq = own.seq
   local state = redis.pcall('ZMSCORE', log, '!n', '!s', '!f')
   if state.err or not state[1] or -tonumber(state[1]) ~= own.nonce then

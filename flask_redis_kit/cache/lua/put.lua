@@ -22,7 +22,7 @@ local function verdict()
     make_current(staged, state_of(log, ARGV[4]))
     return 1
   end
-  local header = header_of(redis.call('GETRANGE', staged, 0, tonumber(ARGV[1]) - 1))
+  local header = header_of(redis.call('GETRANGE', staged, 0, tonumber(ARGV[1]) - 1), value)
   return invalidated(log, header) and 0 or 1
 end
 

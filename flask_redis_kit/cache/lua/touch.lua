@@ -8,7 +8,6 @@ local header = found(value, KEYS[2])
 if not header then
   return 0
 end
-local total = fresh + header.total - header.fresh
-redis.call('SETRANGE', value, TIMES_AT, struct.pack('>dd', fresh, total))
-redis.call('PEXPIRE', value, total)
+make_last(value, header, fresh, header.grace)
+redis.call('PEXPIRE', value, fresh + header.grace)
 return 1

@@ -2,7 +2,8 @@
 -- KEYS     none: the functions get the keys that their script was given
 -- ARGV     none
 -- RETURNS  nothing; found() returns the value's header, or nil if it is absent, stale or invalidated
-local EPOCH_AT, TIMES_AT = 4, 20 -- where nonce and seq, fresh and total stand in an envelope
+local MAGIC, VERSION, LONG = 0xfc, 2, 4 -- LONG is a flag: times are whole seconds, not ms
+local TIMES_AT, EPOCH_AT = 1, 12 -- where flags and times, nonce and seq stand in an envelope
 
 -- The state of the log that is there, or of the one that is made with this (negative) nonce.
 local function state_of(log, new_nonce)
@@ -14,18 +15,36 @@ end
 
 -- Gives the envelope at this key the log's present epoch.
 local function make_current(key, state)
-  redis.call('SETRANGE', key, EPOCH_AT, struct.pack('>dd', -tonumber(state[1]), tonumber(state[2])))
+  local epoch = struct.pack('>I7I6', -tonumber(state[1]), tonumber(state[2]))
+  redis.call('SETRANGE', key, EPOCH_AT, epoch)
 end
 
-local function header_of(text)
-  local magic, version, flags, nonce, seq, fresh, total, _, count, at =
-    struct.unpack('>c2BBddddI4B', text)
-  local header = {nonce = nonce, seq = seq, fresh = fresh, total = total, flags = flags, tags = {}}
-  for n = 1, count do
+-- Gives the envelope at this key other times, in ms.
+local function make_last(key, header, fresh, grace)
+  local kind = VERSION * 16 + header.flags
+  if math.max(fresh, grace) >= 4294967296 then
+    kind, fresh, grace = kind + LONG, math.ceil(fresh / 1000), math.ceil(grace / 1000)
+  end
+  redis.call('SETRANGE', key, TIMES_AT, struct.pack('>BI4I4', kind, fresh, grace))
+end
+
+-- The header at the start of a text; false if it is none. The tag of the value's key is implied.
+local function header_of(text, value)
+  local magic, kind, fresh, grace, _, nonce, seq, count, at = struct.unpack('>BBI4I4HI7I6B', text)
+  if magic ~= MAGIC or math.floor(kind / 16) ~= VERSION then
+    return false
+  end
+  local flags, unit = kind % 16, 1
+  if flags % (2 * LONG) >= LONG then
+    flags, unit = flags - LONG, 1000
+  end
+  local header = {nonce = nonce, seq = seq, flags = flags, fresh = fresh * unit, grace = grace * unit}
+  header.tags = {'k:' .. string.match(value, '[^:]*$')}
+  for n = 2, count + 1 do
     header.tags[n], at = struct.unpack('>Bc0', text, at)
   end
   header.length = at - 1
-  return magic == 'FC' and version == 1 and header
+  return header
 end
 
 -- Whether the log has written down an invalidation of this after the envelope's epoch.
@@ -56,11 +75,11 @@ local function found(value, log)
   if type(text) ~= 'string' then
     return nil -- a key of another type
   end
-  local readable, header = pcall(header_of, text)
+  local readable, header = pcall(header_of, text, value)
   if not readable or not header then
     return nil
   end
-  if redis.call('PTTL', value) <= header.total - header.fresh or invalidated(log, header) then
+  if redis.call('PTTL', value) <= header.grace or invalidated(log, header) then
     return nil
   end
   return header

@@ -39,9 +39,8 @@ local function whole(number)
 end
 
 local stamp = whole(clock)
-local later = '(' .. stamp
 
-local function score_at(key, rank) -- a rank known ahead as text: a number is printed for each call
+local function score_at(key, rank)
   return tonumber(call('ZRANGE', key, rank, rank, 'WITHSCORES')[2])
 end
 
@@ -55,18 +54,15 @@ local function read_log(key, window)
     return {now = clock, used = 0, expired = 0, oldest = nil, newest = nil, retry = 0, how = nil}
   end
   local now = clock
-  if call('ZCOUNT', key, later, '+inf') > 0 then
-    now = score_at(key, '-1')
+  if call('ZCOUNT', key, '(' .. stamp, '+inf') > 0 then
+    now = score_at(key, -1)
     if now > clock + window then
       return {now = clock, used = 0, expired = 0, stale = true}
     end
   end
-  local oldest = score_at(key, '0') + window
+  local oldest = score_at(key, 0) + window
   if oldest > now then
-    return {
-      now = now, used = size, expired = 0,
-      oldest = oldest, newest = nil, retry = 0, how = nil,
-    }
+    return {now = now, used = size, expired = 0, oldest = oldest, newest = nil, retry = 0, how = nil}
   end
   local left = whole(now - window)
   local used = call('ZCOUNT', key, '(' .. left, '+inf')
@@ -317,7 +313,7 @@ for i, log in ipairs(logs) do
     log.how.write(key, log, window, cost, tonumber(limit))
     used = used + cost
   elseif used > 0 and not log.newest then
-    log.newest = score_at(key, '-1') + window
+    log.newest = score_at(key, -1) + window
   end
   local left = limit - used
   reply[at] = left > 0 and left or 0
