@@ -75,7 +75,8 @@ test-all: check
 chaos: $(VENV)/.dev
 	for round in $$(seq $(ROUNDS)); do \
 		echo "round $$round of $(ROUNDS)"; \
-		RACE=$(RACE) $(BIN)/python -m pytest -q -n 2 --dist worksteal $(TRIALS) || exit 1; done
+		RACE=$(RACE) $(BIN)/python -m pytest -q -n 2 --dist worksteal \
+			-o faulthandler_timeout=3600 $(TRIALS) || exit 1; done
 
 benchmark: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks.request

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness.certificates import Certificates
 from tests.harness.leaks import Spec, declared_keyspace, unexpected_persistent_keys
-from tests.harness.patience import be_patient
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Engine, Server, require_engine, requires_redis_server
 from tests.harness.topologies import (
@@ -48,8 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Before anything is imported that makes an application or has settings of hypothesis."""
-    be_patient()
+    """Before anything is imported that has settings of hypothesis."""
     settings.register_profile(
         "suite",
         deadline=None,

@@ -14,6 +14,8 @@ from tests.harness.servers import free_port
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+PATIENT = "embedded://?socket_timeout=10&socket_connect_timeout=10"
+"""Its own server as without a setting, but it may be late on a busy machine."""
 
 
 class Shop:
@@ -28,7 +30,7 @@ class Shop:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "examples.shop", *options],
                 cwd=ROOT,
-                env={name: value for name, value in os.environ.items() if name != "REDIS_URL"},
+                env={**os.environ, "REDIS_URL": PATIENT},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -47,7 +49,7 @@ class Shop:
                 self.process.poll() is not None
                 or ("The shop is open" in self.output and "Worker started" in self.output)
             ),
-            timeout=30,
+            timeout=60,
             what="the shop to open",
         )
         assert self.process.poll() is None, self.output
@@ -60,17 +62,17 @@ class Shop:
     def interrupt(self) -> int:
         """Ctrl-C: SIGINT to the whole group. Returns the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def terminate(self) -> int:
         """SIGTERM to the process alone. Returns the exit code."""
         self.process.terminate()
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def kill(self) -> None:
         """SIGKILL to the process alone: it can clean up nothing."""
         self.process.kill()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
 
     def left(self) -> list[str]:
         """The commands of all processes that have to do with its data."""
@@ -78,7 +80,7 @@ class Shop:
 
     def is_gone(self) -> None:
         """Wait until no process of it is left."""
-        wait_until(lambda: not self.left(), timeout=15, what=f"the end of {self.left()}")
+        wait_until(lambda: not self.left(), timeout=60, what=f"the end of {self.left()}")
 
 
 def _processes() -> list[str]:

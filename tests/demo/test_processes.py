@@ -63,7 +63,7 @@ def test_a_port_in_use_is_named_and_no_process_is_left(start_shop: Callable[...,
         taken.listen()
         port = taken.getsockname()[1]
         shop = start_shop(port=port)
-        assert shop.process.wait(timeout=20) == 1
+        assert shop.process.wait(timeout=60) == 1
     assert f"Can't listen on 127.0.0.1:{port}: Address already in use." in shop.output
     assert f"make demo PORT={port + 1}" in shop.output
     assert "Traceback" not in shop.output

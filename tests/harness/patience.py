@@ -2,7 +2,7 @@
 
 Applications wait half a second for a reply by default. Under a load that lets a server or a proxy
 stand still for longer, whatever a test proves would fail; so the defaults are longer here, in every
-process of the tests. A test of waiting in vain says itself how long.
+process that imports anything of ``tests``. A test of waiting in vain says itself how long.
 """
 
 from __future__ import annotations

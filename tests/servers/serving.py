@@ -68,7 +68,7 @@ class Serving:
 
     def __enter__(self) -> Self:
         try:
-            wait_until(self._answers, timeout=30, what="the server to answer")
+            wait_until(self._answers, timeout=60, what="the server to answer")
         except BaseException:
             self.stop()
             raise
@@ -108,7 +108,7 @@ class Serving:
 
     def get(self, path: str, cookie: str | None = None) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Connection": "close", **({} if cookie is None else {"Cookie": cookie})}
         try:
             connection.request("GET", path, headers=headers)

@@ -72,7 +72,7 @@ def test_while_the_server_hangs_nothing_is_sent_and_afterwards_all_is_well(
                 opened.add(answer.body["pid"])
         return len(opened) == serving.workers
 
-    wait_until(all_are_open, timeout=20, what="the circuit of every worker to open")
+    wait_until(all_are_open, timeout=60, what="the circuit of every worker to open")
     refused = serving.ask_all(["/asked"] * 40)
     assert {answer.body["error"] for answer in refused} == {"CircuitOpen"}
     assert {answer.body["trips"] for answer in refused} == {0}
@@ -93,4 +93,4 @@ def _every_worker_asked(serving: Serving) -> None:
         done.update(answer.body["pid"] for answer in answers if not answer.body["error"])
         return len(done) == serving.workers and not any(a.body["error"] for a in answers)
 
-    wait_until(all_answer, timeout=20, what="every worker to reach Redis")
+    wait_until(all_answer, timeout=60, what="every worker to reach Redis")

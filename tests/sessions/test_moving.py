@@ -310,7 +310,7 @@ def test_the_end_of_what_flask_session_has_is_no_logout(
     browser = Browser()
     browser.get(old(PERMANENT_SESSION_LIFETIME=120), "/login/7")
     after = new(PERMANENT_SESSION_LIFETIME=120)
-    redis_client.expire(f"session:{browser.cookie}", 1)  # it was not used for long
+    redis_client.expire(f"session:{browser.cookie}", 4)  # it was not used for long
     browser.get(after.app, "/set/used/now")  # … but here it is
     wait_until(lambda: not redis_client.exists(f"session:{browser.cookie}"))
     assert everything(after.app, browser) == {"user_id": "7", "used": "now"}
