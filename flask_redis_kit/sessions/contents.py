@@ -133,7 +133,8 @@ class Contents:
         with self.lock:
             if self._wish is not None:
                 return self._wish
-            self._use()
+            if self.loaded is None or not self.used:
+                self._use()
             return self._permanent_now()
 
     @permanent.setter
