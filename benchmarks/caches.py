@@ -55,8 +55,8 @@ class Contender(Protocol):
 
     name: str
 
-    def hits(self, size: int) -> Run:
-        """Calls of a cached function, whose result is there."""
+    def hits(self, size: int, values: int = 1) -> Run:
+        """Calls of a cached function, whose results are there: so many, in turn."""
 
     def misses(self, size: int) -> Run:
         """Calls of a cached function, whose result is computed (at no cost) and stored."""
@@ -112,8 +112,9 @@ class Kit:
 
         self._value = value
 
-    def hits(self, size: int) -> Run:
-        return _one_by_one(lambda: self._value(1, size), self.app)
+    def hits(self, size: int, values: int = 1) -> Run:
+        turns = itertools.cycle(range(values))
+        return _one_by_one(lambda: self._value(next(turns), size), self.app)
 
     def misses(self, size: int) -> Run:
         return _one_by_one(lambda: self._value(next(self._next), size), self.app)
@@ -154,8 +155,9 @@ class Peer:
 
         self._value = value
 
-    def hits(self, size: int) -> Run:
-        return _one_by_one(lambda: self._value(1, size), self.app)
+    def hits(self, size: int, values: int = 1) -> Run:
+        turns = itertools.cycle(range(values))
+        return _one_by_one(lambda: self._value(next(turns), size), self.app)
 
     def misses(self, size: int) -> Run:
         return _one_by_one(lambda: self._value(next(self._next), size), self.app)
@@ -202,8 +204,9 @@ class Dogpile:
 
         self._value = value
 
-    def hits(self, size: int) -> Run:
-        return _one_by_one(lambda: self._value(1, size))
+    def hits(self, size: int, values: int = 1) -> Run:
+        turns = itertools.cycle(range(values))
+        return _one_by_one(lambda: self._value(next(turns), size))
 
     def misses(self, size: int) -> Run:
         return _one_by_one(lambda: self._value(next(self._next), size))
@@ -240,10 +243,12 @@ class Asynchronous:
 
         self._value = value
 
-    def hits(self, size: int) -> Run:
+    def hits(self, size: int, values: int = 1) -> Run:
+        turns = itertools.cycle(range(values))
+
         async def calls(count: int) -> None:
             for _ in range(count):
-                await self._value(1, size)
+                await self._value(next(turns), size)
 
         return lambda count: self._runner.run(calls(count))
 
