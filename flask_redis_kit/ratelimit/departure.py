@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import partial
 
 from flask import Flask, Response, request
@@ -45,14 +46,17 @@ def depart(gate: Gate, app: Flask, response: Response) -> Response:
     return response
 
 
-def give_up(gate: Gate) -> None:
-    """The request is over. If an exception went through, it ends without a response of its own."""
+def give_up(gate: Gate, error: BaseException | None) -> None:
+    """The request is over. If an exception went through, it ends without a response of its own.
+
+    ``error``  as Flask tells it: also one that was answered by now, and then it is not under way.
+    """
     ledger = gate.opened()
     if ledger is None or not (ledger.open or ledger.streamed) or not ledger.is_at_home():
         return
     for entry in gate.leave(ledger, Response(status=500)) if ledger.open else ():
         gate.limiter.release(entry.decision)
-    ledger.let_go()
+    ledger.let_go(unsent=error is not None and sys.exc_info()[1] is error)
 
 
 def _asked_late(gate: Gate, app: Flask, ledger: Ledger, response: Response) -> Response:

@@ -69,10 +69,10 @@ class RateLimitFeature(Feature[RateLimitConfig, Gate]):
             gate = gates[0] if gates else self.engine()
             return depart(gate, app, response) if gate.enabled else response
 
-        def ratelimit_teardown(_: BaseException | None) -> None:
+        def ratelimit_teardown(error: BaseException | None) -> None:
             gate = gates[0] if gates else self.engine()
             if gate.enabled:
-                give_up(gate)
+                give_up(gate, error)
 
         app.before_request(ratelimit_before)
         app.after_request(ratelimit_after)

@@ -96,17 +96,18 @@ class Ledger:
         entries, self.open = self.open, []
         return entries
 
-    def let_go(self) -> None:
+    def let_go(self, *, unsent: bool = False) -> None:
         """Give the places of a streamed body back that nobody has any more, so nobody can send it.
 
         A hook that ran after ours answered with something else. While a server, or another body
         around it, still has it, they are given back at its end.
+        ``unsent``  no response is sent, though the frames of an error may still have this one.
         """
         if self.streamed is None:
             return
         place, body = self.streamed[1].place, ref(self.streamed[1])
         self.streamed = None
-        if body() is None:
+        if unsent or body() is None:
             place.give_back()
 
     def standings(self) -> dict[str, RateLimitResult]:

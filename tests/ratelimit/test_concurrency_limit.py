@@ -209,6 +209,50 @@ def test_a_stream_that_a_later_hook_replaces_gives_its_place_back(
             assert held(redis_client) == 0
 
 
+class Stopped(BaseException):
+    """As a greenlet's timeout is: no ``except Exception`` sees it."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, Stopped])
+def test_a_stream_that_an_error_of_a_later_hook_displaces_gives_its_place_back(
+    limited: Limited, redis_client: redis.Redis, error: type[BaseException]
+) -> None:
+    def fail(_: Response) -> Response:
+        raise error
+
+    limited.app.testing = True  # the error goes through, and its frames have the response
+    from_before_the_kit(limited.app, fail)
+
+    @limited.app.get("/")
+    @concurrency_limit(1)
+    def home() -> Response:
+        return Response(iter(["never", "read"]))
+
+    with pytest.raises(error):
+        limited.client.get("/")
+    assert held(redis_client) == 0
+
+
+def test_a_stream_that_answers_an_error_keeps_its_place_until_it_is_closed(
+    limited: Limited, redis_client: redis.Redis
+) -> None:
+    limited.app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    @limited.app.errorhandler(500)
+    def answer(_: Exception) -> Response:
+        return Response(iter(["lo", "ng"]), 200)
+
+    @limited.app.get("/")
+    @concurrency_limit(1)
+    def home() -> Response:
+        raise ZeroDivisionError
+
+    with limited.client.get("/") as response:
+        assert held(redis_client) == 1
+        assert response.get_data(as_text=True) == "long"
+    assert held(redis_client) == 0
+
+
 @pytest.mark.parametrize("into", ["another response", "the same response"])
 def test_a_stream_that_a_later_hook_wraps_keeps_its_place_until_it_is_closed(
     limited: Limited, redis_client: redis.Redis, into: str
