@@ -34,4 +34,4 @@ def test_no_read_is_stale(mode: Mode, redis_url: str, relieved: redis.Redis) -> 
     meddle = None if mode.harm is None else mode.harm(relieved)
     figures = race(redis_url, meddle=meddle, **mode.race_options)
     assert figures.stale == 0, figures.examples
-    assert figures.hits > figures.reads / 20
+    assert figures.hits > 30, "it proves nothing"

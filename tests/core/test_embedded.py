@@ -166,7 +166,7 @@ def test_the_output_of_an_application_ends_with_the_application(
     owner.ask("ensure")
     other = EmbeddedServer(tmp_path)
     path = other.ensure()  # so that the server stays
-    rest, _ = owner.process.communicate(timeout=10)
+    rest, _ = owner.process.communicate(timeout=60)
     assert rest == ""
     assert command(path, "PING") == "+PONG\r\n"
     other.release()

@@ -270,7 +270,7 @@ def pages_of(directory: Path, *arguments: tuple[str, ...]) -> list[str]:
             pages.append("".join(iter(process.stdout.readline, "END\n")))
     finally:
         for process in processes:
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
     return pages
 
 

@@ -34,4 +34,4 @@ def test_a_child_forked_while_a_script_is_read_can_read_others(
     child = fork(lambda: len(Script("flask_redis_kit.sessions", "lua/save.lua").sha) == 40)
     assert exit_code(child) == 0
     go_on.set()
-    reader.join(10)
+    reader.join(60)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import inspect
 
+from flask_redis_kit.core import cluster, following
 from flask_redis_kit.core.config import CoreConfig
 
 PATIENT = {"socket_timeout": 10.0, "socket_connect_timeout": 10.0, "pool_timeout": 10.0}
 """Seconds, by the fields of ``CoreConfig``."""
+LONGER = 10
+"""How many times as long Sentinels, and nodes of a Cluster, are waited for that may not answer."""
 
 
 def be_patient() -> None:
-    """Change the defaults of this process."""
+    """Change the defaults of this process, once."""
     parameters = list(inspect.signature(CoreConfig.__init__).parameters)
     defaults = list(CoreConfig.__init__.__defaults__ or ())
     first = len(parameters) - len(defaults)
@@ -24,3 +27,14 @@ def be_patient() -> None:
         defaults[parameters.index(name) - first] = seconds
         CoreConfig.__dataclass_fields__[name].default = seconds
     CoreConfig.__init__.__defaults__ = tuple(defaults)
+    cluster.SEARCH_SECONDS *= LONGER
+    search_for(cluster.SEARCH_SECONDS)
+    following.SENTINEL_SECONDS *= LONGER
+
+
+def search_for(seconds: float) -> None:
+    """How long the nodes of a Cluster are asked for their slots."""
+    cluster.ClusterNodes.refresh.__kwdefaults__ = {
+        **(cluster.ClusterNodes.refresh.__kwdefaults__ or {}),
+        "seconds": seconds,
+    }

@@ -39,13 +39,15 @@ exec 3<&0 </dev/null
 exec 3<&-
 exec "$@"
 """
-_START_ATTEMPTS = 10
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now, outside the range of outgoing connections."""
+    """A TCP port of 127.0.0.1 that is free now, outside the range of outgoing connections.
+
+    So is the one that a node of a Cluster takes besides, 10000 higher.
+    """
     while True:
-        port = random.randint(10240, 32000)
+        port = random.randint(10240, 22000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -155,17 +157,7 @@ class Server:
         if self.alive:
             raise RuntimeError("the server is running")
         self._reap()
-        for _ in range(_START_ATTEMPTS):
-            port = self.port or (free_port() if self._tcp else 0)
-            try:
-                self._launch(port)
-            except ServerStartError as died:
-                if "bind" not in str(died).lower():
-                    raise
-                continue
-            self.port = port
-            return
-        raise RuntimeError(f"found no usable port in {_START_ATTEMPTS} attempts")
+        wait_until(self._started, what=f"port {self.port or 'whatever'} to be free")
 
     def stop(self) -> None:
         """End it for good, and remove its directory."""
@@ -218,6 +210,17 @@ class Server:
         self.stop()
 
     # the process
+
+    def _started(self) -> bool:
+        port = self.port or (free_port() if self._tcp else 0)
+        try:
+            self._launch(port)
+        except ServerStartError as died:
+            if "bind" not in str(died).lower():
+                raise
+            return False
+        self.port = port
+        return True
 
     def _launch(self, port: int) -> None:
         log = self.directory / "log"

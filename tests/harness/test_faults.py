@@ -18,7 +18,7 @@ from tests.harness.proxy import Proxy
 from tests.harness.servers import Server
 from tests.waiting import wait_until
 
-TIMEOUT = 0.2
+TIMEOUT = 0.5
 PING = b"*1\r\n$4\r\nPING\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n"
 
@@ -54,7 +54,7 @@ def test_a_delay_comes_once_for_each_burst_of_replies(proxy: Proxy) -> None:
         start = time.monotonic()
         client.get("x")
         took = time.monotonic() - start
-    assert 0.3 <= took < 5  # many reads of the proxy, one delay
+    assert 0.3 <= took < 10  # many reads of the proxy, one delay
 
 
 def test_a_delay_longer_than_the_timeout_is_a_timeout(proxy: Proxy, client: redis.Redis) -> None:

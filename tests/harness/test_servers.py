@@ -99,7 +99,7 @@ def test_a_kill_loses_what_is_not_in_the_append_only_file(
 
 def test_a_paused_server_answers_when_resumed(own_server: StartServer) -> None:
     server = own_server()
-    with server.client(socket_timeout=0.1) as client:
+    with server.client(socket_timeout=1) as client:
         client.ping()
         server.pause()
         with pytest.raises(redis.TimeoutError):

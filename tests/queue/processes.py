@@ -50,7 +50,7 @@ class WorkerProcess:
         mark = f":{self.pid}:".encode()
         wait_until(
             lambda: not self.alive or any(mark in name for name in client.zrange(WORKERS, 0, -1)),
-            timeout=30,
+            timeout=60,
             what="the worker to sign on",
         )
         assert self.alive, self.output()
@@ -61,7 +61,7 @@ class WorkerProcess:
 
     def wait_for(self, text: str) -> None:
         """Wait until it has written this."""
-        wait_until(lambda: text in self.output(), timeout=30, what=f"{text!r} in its output")
+        wait_until(lambda: text in self.output(), timeout=60, what=f"{text!r} in its output")
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -70,7 +70,7 @@ class WorkerProcess:
 
     def exit_code(self) -> int:
         """Wait for its end."""
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=60)
 
     def output(self) -> str:
         """What it has written."""

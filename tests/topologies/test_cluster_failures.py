@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from flask_redis_kit import RedisKit
+from flask_redis_kit.core.cluster import SEARCH_SECONDS, ClusterNodes
 from flask_redis_kit.core.errors import CircuitOpen, ReplyTimeout, ServerRefused, ServerUnavailable
 from flask_redis_kit.core.wire import Wire
 from tests.core.connecting import add, get, put, wire_to
 from tests.harness.certificates import Certificates
 from tests.harness.clusters import ClusterGroup
 from tests.harness.engines import requires_redis_server
+from tests.harness.patience import LONGER, search_for
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Server, free_port
 from tests.topologies.clusters import StartCluster, wire
@@ -126,8 +128,10 @@ def test_passwords_and_certificates_are_those_of_every_node(
 
 
 def test_hanging_seeds_cost_one_search_and_then_nothing_until_they_are_back(
-    cluster: ClusterGroup,
+    cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ClusterNodes.refresh, "__kwdefaults__", ClusterNodes.refresh.__kwdefaults__)
+    search_for(SEARCH_SECONDS / LONGER)
     proxies = [Proxy(node.port) for node in cluster.nodes[:3]]
     try:
         for proxy in proxies:

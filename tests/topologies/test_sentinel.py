@@ -14,6 +14,7 @@ import redis
 from flask import Flask
 
 from flask_redis_kit import RedisKit
+from flask_redis_kit.core import following
 from flask_redis_kit.core.errors import ServerError, ServerUnavailable
 from flask_redis_kit.core.following import Following
 from flask_redis_kit.core.sentinel import SentinelDirectory
@@ -22,6 +23,7 @@ from flask_redis_kit.core.wire import Wire
 from tests.core.connecting import add, get, put, wire_to
 from tests.core.test_wire import count_up
 from tests.harness.engines import Engine
+from tests.harness.patience import LONGER
 from tests.harness.sentinels import SERVICE, SentinelGroup
 from tests.harness.servers import Server, free_port
 from tests.waiting import wait_until
@@ -168,8 +170,9 @@ def test_when_no_sentinel_can_be_reached_the_error_names_all_of_them_soon() -> N
 
 
 def test_sentinels_that_hang_cost_less_than_a_timeout_each(
-    own_sentinels: Callable[..., SentinelGroup],
+    own_sentinels: Callable[..., SentinelGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(following, "SENTINEL_SECONDS", following.SENTINEL_SECONDS / LONGER)
     group = own_sentinels()
     for daemon in group.daemons:
         daemon.pause()
