@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from flask_redis_kit.core.session_watch import (
+    OF_ITSELF,
     SessionWatch,
     current_session,
     keys_read,
@@ -25,11 +26,13 @@ class Told(NamedTuple):
 
     ``asked``  whether they have read the session.
     ``keys``   which of its keys each has read; None if the session doesn't tell.
+    ``loaded`` which were read before, as by who loads the user.
     """
 
     results: list[object]
     asked: bool
     keys: list[frozenset[str]] | None
+    loaded: frozenset[str] = frozenset()
 
     def untold(self, read: frozenset[str] | None) -> frozenset[str] | None:
         """Of the keys that were read, those that don't follow from what the functions gave.
@@ -46,7 +49,7 @@ class Told(NamedTuple):
         if not rest:
             return rest
         contents: Mapping[str, Any] = session.peek()
-        if not contents and not self.asked:
+        if not contents and not self.asked and rest.isdisjoint(OF_ITSELF):
             return frozenset()  # of a session with nothing in it all users are one
         given = self._given_keys(self.keys, contents)
         return frozenset() if given.intersection(session.identity_keys) else rest - given
@@ -54,10 +57,12 @@ class Told(NamedTuple):
     def _given_keys(self, keys: list[frozenset[str]], contents: Mapping[str, Any]) -> set[str]:
         """The keys whose values the functions gave."""
         found: set[str] = set()
+        # what has read none itself may have it from whoever has loaded the user. It equals what the
+        # others read, or what the view reads later, by chance: another visitor's would not
+        before = self.loaded.difference(*keys)
         for result, read in zip(self.results, keys, strict=True):
             if _is_plain(result):
-                # what has read none itself may have it from whoever has loaded the user
-                among: Iterable[str] = read & contents.keys() if read else contents
+                among = (read or before) & contents.keys()
                 found |= {key for key in among if _holds(contents[key], {str(result)})}
         return found
 
@@ -72,6 +77,7 @@ def ask(factors: Iterable[Callable[[], object]]) -> Told:
     watch = SessionWatch()
     results: list[object] = []
     keys: list[frozenset[str] | None] = []
+    loaded = keys_read() or frozenset()
     try:
         for factor in factors:
             before = next(moments)
@@ -80,7 +86,7 @@ def ask(factors: Iterable[Callable[[], object]]) -> Told:
     finally:
         asked = watch.end()
     known = [each for each in keys if each is not None]
-    return Told(results, asked, known if len(known) == len(keys) else None)
+    return Told(results, asked, known if len(known) == len(keys) else None, loaded)
 
 
 def tells_users_apart(results: Sequence[object], session: Mapping[str, Any]) -> bool | None:

@@ -16,6 +16,8 @@ moments = count(1)
 """For sessions that tell when each key was read: later is more, in whatever thread."""
 EVERY_KEY = ""
 """Stands for all keys, where one has looked at the session as a whole."""
+OF_ITSELF = frozenset({"session.sid", "session.new", "session.created_at"})
+"""Stand for what a session tells of itself: each visitor's its own, whatever is in it."""
 
 
 def session_accessed() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import flask_login
 import pytest
-from flask import Flask, Response, flash, g, get_flashed_messages, session
+from flask import Flask, Response, flash, g, get_flashed_messages, request, session
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -151,6 +151,49 @@ def test_a_value_that_happens_to_be_the_users_id_does_not_say_who_he_is(
     alice = client_with(app, user_id="7", name="alice", wide="7")
     bob = client_with(app, user_id="8", name="bob", wide="7")
     assert [text for text, _ in pages(app, alice, bob)] == ["alice", "bob"] * 2
+
+
+@pytest.mark.parametrize("page", ["1", "alice"])
+def test_what_equals_something_of_one_visitor_by_chance_tells_nobody_apart(
+    kit: RedisKit, page: str
+) -> None:
+    app = kit.state().app
+
+    @app.get("/")
+    @cache_result(vary=[lambda: session.get("lang"), lambda: request.args.get("page")])
+    def home() -> str:
+        return f"{session.get('lang')}: {session.get('name')}"
+
+    alice = client_with(app, lang="de", user_id="1", name="alice")
+    bob = client_with(app, lang="de", user_id="2", name="bob")
+    texts = [client.get(f"/?page={page}").text for client in (alice, bob, alice)]
+    assert texts == ["de: alice", "de: bob", "de: alice"]
+
+
+def test_what_equals_the_users_id_by_chance_is_not_it_when_another_function_reads_that(
+    kit: RedisKit,
+) -> None:
+    app = kit.state().app
+    app.before_request(lambda: setattr(g, "user", session.get("user_id")))
+    is_user: Read = lambda: session.get("user_id") is not None  # noqa: E731
+    view = cache_result(vary=[is_user, lambda: request.args.get("page")])(
+        lambda: f"{session.get('name')}"
+    )
+    app.add_url_rule("/", "home", view)
+    alice = client_with(app, user_id="1", name="alice")
+    bob = client_with(app, user_id="2", name="bob")
+    texts = [client.get("/?page=1").text for client in (alice, bob, alice)]
+    assert texts == ["alice", "bob", "alice"]
+
+
+def test_an_id_that_is_shown_unloaded_is_its_visitors(kit: RedisKit) -> None:
+    app = kit.state().app
+    app.before_request(lambda: setattr(g, "sid", getattr(session, "sid")))  # noqa: B009
+    view = cache_result(vary=[lambda: request.args.get("page")])(lambda: str(g.sid))
+    app.add_url_rule("/", "home", view)
+    texts = [text for text, _ in pages(app, *(client_with(app, name="x") for _ in range(2)))]
+    assert texts[:2] == texts[2:]
+    assert texts[0] != texts[1]
 
 
 def test_the_session_itself_is_no_language(kit: RedisKit) -> None:
