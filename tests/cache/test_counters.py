@@ -18,6 +18,7 @@ from tests.harness.servers import Server
 
 ANOTHER_PROCESS = """
 import sys
+import tests  # which makes it patient
 from flask import Flask
 from flask_redis_kit import RedisKit
 app = Flask("shop")

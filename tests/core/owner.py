@@ -95,9 +95,9 @@ class Owner:
         self.process.stdin.flush()
 
     def hear(self) -> str:
-        """The next line that the process says; after half a minute of silence it is killed."""
+        """The next line that the process says; after two minutes of silence it is killed."""
         assert self.process.stdout
-        silence = threading.Timer(30, os.killpg, (self.process.pid, signal.SIGKILL))
+        silence = threading.Timer(120, os.killpg, (self.process.pid, signal.SIGKILL))
         silence.start()
         try:
             line = self.process.stdout.readline()

@@ -33,8 +33,10 @@ def server_pid(path: str) -> int:
 
 
 def kill(processes: list[int]) -> None:
-    for process in processes:
-        os.kill(process, signal.SIGKILL)
+    """All at once: none of them can act upon the death of another."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            os.kill(process, number)
 
 
 def test_a_failed_start_tells_the_servers_reason(
