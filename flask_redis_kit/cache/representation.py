@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import Any
 
@@ -37,6 +38,9 @@ _NOT_STORED = frozenset(
         "upgrade",
     }
 )
+
+_STATUS = re.compile(r"[1-5][0-9]{2}(?: [\t -\xff]*)?")
+"""A status line's code and reason, of one line: RFC 9112, 4."""
 
 Stored = list[Any]
 
@@ -84,7 +88,7 @@ def _etag(headers: tuple[tuple[str, str], ...]) -> str | None:
 
 
 def _checked_status(status: Any) -> str:
-    if not isinstance(status, str) or not status.strip():
+    if not isinstance(status, str) or not _STATUS.fullmatch(status):
         raise ValueError(f"{status!r:.100} is no status")
     return status
 
