@@ -104,7 +104,7 @@ class Exclusive:
 
     def _attempts(self, session: RedisSession) -> Generator[float]:
         """Try to take the lock; yields the seconds to wait before the next attempt."""
-        saving, source, contents = session.saving, session.source, session.contents
+        saving, source, contents = session.saving, session.source_now, session.contents
         session.accessed = True
         if saving is None or source is None or contents.ended or saving.enter():
             return  # nobody shares it, or it is ours already

@@ -12,6 +12,7 @@ from flask.sessions import SessionMixin
 from flask_redis_kit.core.session_watch import EVERY_KEY, moments
 from flask_redis_kit.sessions.changes import PERMANENT
 from flask_redis_kit.sessions.contents import Contents
+from flask_redis_kit.sessions.record import NOTHING
 from flask_redis_kit.sessions.saving import Saving
 from flask_redis_kit.sessions.source import Source
 
@@ -109,8 +110,19 @@ class RedisSession(SessionMixin):
     def reload(self) -> None:
         """Forget the changes of this request, and see what is stored by now. One round trip."""
         self.accessed = True
-        if self.source is not None:
-            self.contents.reload(self.source.again())
+        if self.saving is not None:
+            source = self.source_now
+            self.contents.reload(NOTHING if source is None else source.again())
+
+    @property
+    def source_now(self) -> Source | None:
+        """Where it lies: after ``commit()`` under another id, perhaps, than the request brought."""
+        saving, source, sid = self.saving, self.source, self.contents.origin
+        if saving is None or sid is None or (source is not None and source.sid == sid):
+            return source
+        self.source = source = Source(saving.store, saving.batch, sid)
+        source.withdraw()
+        return source
 
     def set_expiry(self, after: timedelta | float | None) -> None:
         """How long this session lives without being used: a timedelta or seconds.

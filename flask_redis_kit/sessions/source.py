@@ -16,13 +16,13 @@ from flask_redis_kit.sessions.store import SessionStore
 
 
 class Source:
-    """Loads the session of one request. ``session``: its hashed id."""
+    """Loads the session with an id, ``sid``, for one request. ``session``: its hash."""
 
     def __init__(self, store: SessionStore, batch: RequestBatch, sid: str) -> None:
         self.session = digest_of(sid)
         self._store = store
         self._batch = batch
-        self._sid = sid
+        self.sid = sid
         look = batch.prefetch(store.wire, store.load(self.session))
         self._pendings: list[Pending[Any]] = [look]
         if store.predecessor is not None:
@@ -45,7 +45,7 @@ class Source:
     def looks(self) -> list[Exchange[Any]]:
         """The exchanges that look at it; ``read`` makes a session of what comes of them."""
         before, look = self._store.predecessor, self._store.load(self.session)
-        return [look] if before is None else [look, before.load(self._sid)]
+        return [look] if before is None else [look, before.load(self.sid)]
 
     def read(self, outcomes: Sequence[Outcome[Any]]) -> Loaded:
         """What was loaded; takes over what the predecessor has. ``SessionStoreUnavailable``."""
@@ -53,7 +53,7 @@ class Source:
         try:
             found: Loaded = store.settled(self.session, outcomes[0], NOTHING)
             if store.predecessor is not None:
-                found = store.predecessor.settle(self._send, self._sid, found, outcomes[1])
+                found = store.predecessor.settle(self._send, self.sid, found, outcomes[1])
         except FAILURES as error:
             store.count("unavailable")
             raise unavailable(error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -214,6 +214,52 @@ def test_reloading_takes_an_end_back(shop: Shop, act: str) -> None:
     assert response.text == "1"
     assert set_cookies(response) == []
     assert shop.read(sid) == {"a": 1}
+
+
+def log_in() -> None:
+    session["user_id"] = 7
+
+
+def begin_anew() -> None:
+    session.clear()
+    session["b"] = 1
+
+
+@pytest.mark.parametrize("act", [log_in, begin_anew, lambda: ours().regenerate()])
+@pytest.mark.parametrize("again", ["reload", "exclusive"])
+def test_what_was_committed_under_another_id_is_reloaded_from_there(
+    shop: Shop, act: Callable[[], None], again: str
+) -> None:
+    @shop.app.get("/commit")
+    def commit() -> dict[str, Any]:
+        act()
+        ours().commit()
+        before = dict(session)
+        if again == "reload":
+            session["forgotten"] = 1
+            ours().reload()
+        else:
+            with shop.kit.sessions.exclusive():
+                session["guarded"] = before["guarded"] = 1
+        assert dict(session) == before
+        return before
+
+    client = shop.visitor(shop.session_of(a=1))
+    sent = client.get("/commit")
+    assert len(set_cookies(sent)) == 1
+    assert shop.read(sid_of(client)) == sent.json
+
+
+def test_a_visitor_without_a_session_reloads_nothing(shop: Shop) -> None:
+    @shop.app.get("/reload")
+    def reload() -> str:
+        session["a"] = 1
+        ours().reload()
+        return str(dict(session))
+
+    response = shop.visitor().get("/reload")
+    assert response.text == "{}"
+    assert set_cookies(response) == []
 
 
 def test_a_visitor_without_a_session_can_commit_and_reload(shop: Shop) -> None:
