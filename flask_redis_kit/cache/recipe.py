@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from flask_redis_kit.cache import running
 from flask_redis_kit.cache.binding import Binding
 from flask_redis_kit.cache.claims import is_ambiguous
 from flask_redis_kit.cache.engine import CacheEngine
@@ -20,6 +21,7 @@ from flask_redis_kit.cache.telling import Told, ask
 from flask_redis_kit.cache.ttl import Lifetime, milliseconds
 from flask_redis_kit.cache.variants import Variants
 from flask_redis_kit.core.errors import ConfigError
+from flask_redis_kit.core.session_watch import count_as_read
 from flask_redis_kit.core.views import current_request
 
 
@@ -145,6 +147,10 @@ class Recipe:
         else:
             request = current_request()
             environ = {} if request is None else request.environ
+            if "cookie" in self.variants.names and not self.options.public and running.is_any():
+                # what its function has read of the session, this request does not read again if the
+                # result is there; what is made of it may be one user's all the same
+                count_as_read()
             if not self.variants.add_to(key, environ, told.results if told else None):
                 return None
             digest = self._calls.digest(key, self.about)

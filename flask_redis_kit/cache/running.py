@@ -82,6 +82,11 @@ def is_computing(name: str) -> bool:
     return running is not None
 
 
+def is_any() -> bool:
+    """Whether anything is computed by who asks."""
+    return _running.get() is not None
+
+
 def tag(owner: object, tags: Iterable[bytes], *, old: bool = False) -> None:
     """Add tags to all values that are being computed here; nothing if there are none.
 

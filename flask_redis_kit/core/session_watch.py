@@ -48,6 +48,18 @@ def current_session() -> Any:
     return None if context is None else _session_of(context)
 
 
+def count_as_read() -> None:
+    """Count the session of the current request, if there is one, as read as a whole: something is
+    used that was made of it in an earlier request."""
+    session = current_session()
+    if session is None:
+        return
+    session.accessed = True
+    read_at: dict[str, int] | None = getattr(session, "read_at", None)
+    if read_at is not None:
+        read_at[EVERY_KEY] = next(moments)
+
+
 def keys_read(since: int = 0) -> frozenset[str] | None:
     """The keys of its session that this request has read, after a moment if one is given.
 

@@ -9,8 +9,9 @@ import pytest
 import redis
 from flask import Flask, g, request, session
 
-from flask_redis_kit import cache_result
+from flask_redis_kit import RedisSessionInterface, cache_result
 from flask_redis_kit.cache.telling import tells_users_apart
+from tests.cache.conftest import MakeKit
 from tests.cache.test_route import was_hit
 from tests.cache.test_vary import said
 
@@ -84,6 +85,39 @@ def test_the_cookie_header_says_who_asks(app: Flask) -> None:
         for client, name in ((alice, "alice"), (bob, "bob")):
             response = client.get("/")
             assert (response.text, was_hit(response)) == (name, hit)
+
+
+@pytest.mark.parametrize("sessions", ["in the cookie", "in redis"])
+@pytest.mark.parametrize("vary", [[], [lambda: session.get("lang")]])
+def test_what_is_made_of_a_result_by_cookie_is_that_visitors(
+    make_kit: MakeKit, redis_url: str, sessions: str, vary: list[Any]
+) -> None:
+    features = ("cache",) if sessions == "in the cookie" else ("cache", "sessions")
+    kit = make_kit(redis_url, features=features)
+    app = kit.state().app
+    if sessions == "in redis":
+        app.session_interface = RedisSessionInterface(kit)
+    login(app)
+
+    @cache_result(vary=["Cookie"])
+    def greeting() -> str:
+        return f"Hello {session.get('name')}"
+
+    @cache_result()
+    def banner() -> str:
+        return greeting().upper()
+
+    urls = ["/banner"]
+    app.add_url_rule("/banner", "banner", lambda: banner())
+    if not vary or sessions == "in redis":  # of one in the cookie a function is taken at its word
+        urls.append("/home")
+        app.add_url_rule("/home", "home", cache_result(vary=vary)(lambda: greeting().upper()))
+    alice, bob = app.test_client(), app.test_client()
+    alice.get("/login/alice")
+    bob.get("/login/bob")
+    for url in urls:
+        texts = [client.get(url).text for client in (alice, alice, alice, bob, alice)]
+        assert texts == ["HELLO ALICE"] * 3 + ["HELLO BOB", "HELLO ALICE"], url
 
 
 def test_the_authorization_header_as_a_variant(app: Flask) -> None:
