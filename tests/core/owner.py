@@ -147,7 +147,7 @@ def serve(directory: str, *options: str) -> None:
     if "deaf" in options:  # as in a thread of uWSGI, in an application that ignores its children
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    server = EmbeddedServer(directory, private="private" in options)
+    server = EmbeddedServer(directory, private="private" in options, start_timeout=60)
     orders: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
         "ensure": server.ensure,
@@ -188,7 +188,7 @@ def come_and_go(directory: str, processes: str, rounds: str) -> None:
     """
 
     def worker() -> None:
-        server = EmbeddedServer(directory)
+        server = EmbeddedServer(directory, start_timeout=60)
         for _ in range(5):
             path = server.ensure()
             server_id, count = info(path, "run_id"), command(path, "INCR", "visits")
@@ -212,7 +212,7 @@ def fork_during_ensure(directory: str) -> None:
 
     Each child prints its id, the parent "started" at the end.
     """
-    server = EmbeddedServer(directory)
+    server = EmbeddedServer(directory, start_timeout=60)
 
     def child() -> None:
         server.release()
