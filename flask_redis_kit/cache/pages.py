@@ -109,13 +109,15 @@ class Pages:
         if request.method not in SAFE_METHODS or (self._ignored and not self._is_whole(given)):
             return None
         path, query = request.path, request.query_string
-        size = len(path) + len(query)
-        told: Spelled = (request.scheme, request.host, request.root_path, path, query)
+        host = request.host
+        size = len(host) + len(path) + len(query)
+        told: Spelled = (request.scheme, host, request.root_path, path, query)
         told += (request.endpoint,)
         if self.variants.names:
             headers = self.variants.spelled(environ)
             size += sum([len(each or "") for each in headers])
             told += tuple(headers)
+        size += sum([len(each) for each in results if isinstance(each, str | bytes)])
         if size > _LONGEST_KNOWN:
             return None
         if not (arguments or results):

@@ -117,10 +117,10 @@ def known_or_none(view: Any) -> object:
     return getattr(view, PAGES)._known
 
 
-@pytest.mark.parametrize("where", ["path", "query", "header"])
+@pytest.mark.parametrize("where", ["host", "path", "query", "header", "function"])
 def test_long_requests_are_not_remembered(where: str, app: Flask) -> None:
     @app.get("/<path:rest>")
-    @cache_result(vary=["X-Tenant"])
+    @cache_result(vary=["X-Tenant", lambda: request.headers.get("X-User")])
     def page(rest: str) -> str:
         return rest[:10]
 
@@ -128,7 +128,11 @@ def test_long_requests_are_not_remembered(where: str, app: Flask) -> None:
     for _ in range(2):
         path = "/" + "x" * (2000 if where == "path" else 2)
         query = "a=" + "x" * (2000 if where == "query" else 2)
-        headers = {"X-Tenant": "x" * (2000 if where == "header" else 2)}
+        headers = {
+            "Host": "shop." * (500 if where == "host" else 1) + "example",
+            "X-Tenant": "x" * (2000 if where == "header" else 2),
+            "X-User": "x" * (2000 if where == "function" else 2),
+        }
         response = client.get(path, query_string=query, headers=headers)
     assert was_hit(response)
     assert known(page) == 0
