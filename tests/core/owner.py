@@ -59,10 +59,12 @@ def _processes() -> dict[int, tuple[str, int]]:
     """State and group of every process; from /proc, as small systems have no ps."""
     found = {}
     if Path("/proc/self/stat").exists():
-        for stat in Path("/proc").glob("[0-9]*/stat"):
+        # names alone: to look into the folder of a process that ends just then is an error
+        for name in filter(str.isdigit, (each.name for each in Path("/proc").iterdir())):
             with suppress(FileNotFoundError, ProcessLookupError):
-                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-                found[int(stat.parent.name)] = (state, int(group))
+                stat = Path("/proc", name, "stat").read_text()
+                state, _, group = stat.rpartition(")")[2].split()[:3]
+                found[int(name)] = (state, int(group))
     else:
         listing = subprocess.check_output(["ps", "-A", "-o", "pid=,state=,pgid="], text=True)
         for pid, state, group in map(str.split, listing.splitlines()):
