@@ -15,7 +15,10 @@ from flask_redis_kit.cache.payload import COMPRESSED, unpacked
 from flask_redis_kit.core.fork import renew_in_child
 
 ROOM = 4_000_000
-"""Bytes that one application keeps in a process at most: of values as stored, and decompressed."""
+"""Bytes that one application keeps in a process at most: values as stored, and what was made."""
+
+_OBJECTS = 1000
+"""Bytes that the objects of one value take besides, as measured: of a small page they are most."""
 
 Decode = Callable[[bytes | memoryview], Any]
 
@@ -71,7 +74,7 @@ class Lately:
 
     def _keep(self, name: str, stored: bytes, made: bytes | Shared, size: int) -> None:
         """Keep this one, and forget the oldest ones for it; one alone may take a quarter."""
-        size += len(stored)
+        size += len(stored) + _OBJECTS
         with self._lock:
             before = self._kept.pop(name, None)
             if before is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -112,8 +113,25 @@ def test_no_more_than_there_is_room_for_is_kept(reads: list[tuple[str, int]]) ->
         assert all(size <= 5_000 for size in kept)
 
 
+@pytest.mark.parametrize("size", [5, 300, 5000])
+def test_small_pages_take_no_more_memory_than_there_is_room_for(size: int) -> None:
+    values, codec = Lately(LIMIT, room=400_000), Codec()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(2000):
+            fields = [["Content-Type", "text/html"], ["ETag", f'"{n:040d}"']]
+            stored = bytes(80) + codec.encode(["200 OK", fields, bytes(size), 4])
+            values.value(
+                f"{n:027d}", stored, 80, 0, lambda data: Representation(codec.decode(data))
+            )
+        assert tracemalloc.get_traced_memory()[0] - before < 600_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_oldest_give_way_and_are_made_again(decompressed: list[int]) -> None:
-    values = Lately(LIMIT, room=16_000)
+    values = Lately(LIMIT, room=20_000)
     for name in "abcd":
         read(values, name, b"x" * 3500)
     del decompressed[:]
