@@ -43,9 +43,7 @@ class Second:
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[SessionStore]:
-    Second.incarnation = (
-        new_incarnation()
-    )  # of now: marks of rotations get old
+    Second.incarnation = new_incarnation()  # of now: marks of rotations get old
     with wire_to(redis_url) as wire:
         store = SessionStore(wire, KeyBuilder("shop"), Codec())
         wire.send(store.create(OLD, FIRST, 100, {b"a": b"1", OWNER: USER}))
