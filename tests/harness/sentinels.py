@@ -15,8 +15,10 @@ from tests.harness.servers import Server
 from tests.waiting import wait_until
 
 SERVICE = "mymaster"
-# milliseconds: a group converges in seconds, and a busy machine is not taken for a dead server
-PERIODS = {"ping-period": 100, "info-period": 1000, "publish-period": 500, "ask-period": 300}
+# milliseconds: a group converges in seconds, and a busy machine is not taken for a dead server.
+# A replica may be promoted if it was heard of in the last five ping periods; while a master is
+# dead they are asked each second
+PERIODS = {"ping-period": 500, "info-period": 1000, "publish-period": 500, "ask-period": 300}
 
 
 class Patience(NamedTuple):
