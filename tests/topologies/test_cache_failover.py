@@ -21,7 +21,7 @@ def cut_off(master: Server) -> None:
     """Let nothing more reach the replicas: they are cut, and can't log in again."""
     with master.client() as client:
         client.config_set("requirepass", "for nobody")
-        client.client_kill_filter(_type="replica")
+        client.client_kill_filter(_type="slave")
 
 
 def is_invalidated(kit: RedisKit, *tags: str) -> bool:
